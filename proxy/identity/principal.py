@@ -1,0 +1,38 @@
+"""The caller, as the rest of the proxy sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import quote
+
+READ, WRITE, DELETE, ADMIN = "tams-api/read", "tams-api/write", "tams-api/delete", "tams-api/admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """An authenticated caller.
+
+    `issuer` is the alias of the issuer that vouches for it, `subject` and `client` are as that issuer
+    spells them. `groups` are names of the policy ("news", or "<alias>/<name>" when the issuer does not
+    map them). `scopes` is None only where the issuer's configuration says that its tokens carry none.
+    `scope_admin`: a tams-api/admin scope of this issuer makes an administrator. `expires_s`: Unix time in
+    seconds after which the credential is worth nothing.
+    """
+
+    issuer: str
+    subject: str
+    client: str | None
+    groups: frozenset[str]
+    scopes: frozenset[str] | None
+    scope_admin: bool
+    expires_s: int
+
+    @property
+    def user(self) -> str:
+        """The OpenFGA user, `user:<alias>/<subject>`, its parts percent-encoded."""
+        return f"user:{quote(self.issuer, safe='')}/{quote(self.subject, safe='')}"
+
+    @property
+    def name(self) -> str:
+        """What logs and `created_by` carry."""
+        return self.user.removeprefix("user:")

@@ -1,0 +1,106 @@
+"""One storage backend, as the store sees it. The contract suite runs on every implementation."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """What GET /service/storage-backends tells of a storage backend (TAMS 8.2 storage-backend.json)."""
+
+    id: str
+    label: str | None
+    provider: str
+    store_product: str
+    region: str | None = None
+    availability_zone: str | None = None
+    default: bool = False
+    tags: dict[str, str | list[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """An object's bytes: how many, and what names this very version of them."""
+
+    size_bytes: int
+    etag: str
+    version: str | None = None
+    content_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PutUrl:
+    """Where and how to upload. Only `Content-Type` is ever asked of a client (rule 49)."""
+
+    url: str
+    content_type: str
+
+
+class Media(Protocol):
+    """Bytes by key. A key is made by the store (date, flow, random part), never by a client.
+
+    Written bytes are whole or absent, and durable once a write has answered. `version` is what `pin`
+    returned for the key: reading with it never yields other bytes than those that were pinned.
+    Failures of the backend raise `errors.Unavailable`, no space `errors.Full`; an absent key is None.
+    """
+
+    backend: Backend
+
+    def get_url(self, key: str, *, version: str | None, now_s: int) -> str:
+        """A signed URL that reads the key, valid for the configured time from `now_s`; no I/O."""
+        ...
+
+    def plain_url(self, key: str) -> str:
+        """The same place without a signature, for callers with a credential of their own; no I/O."""
+        ...
+
+    def put_url(self, key: str, *, content_type: str, presigned: bool, now_s: int) -> PutUrl:
+        """Where a client uploads the key's bytes; no I/O."""
+        ...
+
+    async def stat(self, key: str) -> Stat | None:
+        """The key's bytes as they are now, None when there are none."""
+        ...
+
+    async def pin(self, key: str) -> Stat | None:
+        """Freeze the bytes at registration: later uploads by an old URL are refused or have no effect on
+        readers. Idempotent. None, and nothing changed, when there are none."""
+        ...
+
+    async def unpin(self, key: str) -> None:
+        """Undo `pin`, for a registration that did not come about."""
+        ...
+
+    def read(
+        self, key: str, *, version: str | None = None, start: int = 0, end: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """The bytes from `start` up to but not including `end`, in chunks of at most 1 MiB. Raises
+        `errors.NotFound` before the first chunk when there are none."""
+        ...
+
+    async def write(self, key: str, chunks: AsyncIterator[bytes], *, content_type: str) -> Stat:
+        """Store bytes from the server's side, streaming, atomically; replaces what is not pinned."""
+        ...
+
+    async def copy(self, key: str, source: Media, source_key: str, *, version: str | None) -> Stat:
+        """Fill `key` with the bytes of another backend's key, by the cheapest means the two have."""
+        ...
+
+    async def delete(self, keys: list[str]) -> None:
+        """Remove the keys' bytes, pinned or not; absent keys are no error."""
+        ...
+
+    def keys(self, prefix: str = "") -> AsyncIterator[tuple[str, int]]:
+        """Every (key, last modified in Unix seconds) under the prefix, for the orphan scan."""
+        ...
+
+    async def check(self) -> list[str]:
+        """Problems that an operator must mend, in plain words; empty when all is well."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections and threads."""
+        ...
