@@ -1,0 +1,1 @@
+"""What is known about the media: rows behind one protocol."""

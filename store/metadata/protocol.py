@@ -1,0 +1,196 @@
+"""What the store asks of a database. One contract suite runs on every implementation.
+
+Every method is one transaction: it sees one snapshot, and a write is durable when it returns, whole or
+not at all, its events in the outbox with it. No transaction object crosses this line. Failures of the
+database raise `errors.Unavailable` (`errors.Full` when no space is left) and never an empty answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from store.errors import Error
+from store.metadata.query import Query, SegmentQuery
+from store.metadata.rows import (
+    Change,
+    DeletedSegments,
+    Doomed,
+    Event,
+    Expect,
+    NewSegment,
+    ObjectFact,
+    ObjectPage,
+    ObjectRow,
+    Ref,
+    Row,
+    SegmentPage,
+    StoredEvent,
+)
+from store.timerange import TimeRange
+from store.view import View
+
+
+class Stale(Exception):
+    """A row that a write was computed from has changed: read again and repeat. Never reaches a caller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What a judge found of one new segment: the objects as they are to be after it.
+
+    `object` replaces (or creates) the object's row, `init_object` that of its init object; each is None
+    where nothing about it changes.
+    """
+
+    object: ObjectRow | None
+    init_object: ObjectRow | None
+
+
+Judge = Callable[[NewSegment, ObjectRow | None, ObjectRow | None], Registration | Error]
+"""Pure: (segment, its object, its init object as they are now) to what to write, or why not."""
+
+Announce = Callable[[Row, Sequence[NewSegment]], Iterable[Event]]
+"""Pure: (flow, segments that were added) to the events to put into the outbox."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddSegments:
+    """Register segments of one flow, in the order given.
+
+    `flow_version` is the version of the flow's row that the request was checked against; another one is
+    `Stale`. A segment that overlaps one that is there, or one earlier in the batch, or that the judge
+    refuses, changes nothing; the others are written.
+    """
+
+    flow_id: str
+    flow_version: int
+    segments: Sequence[NewSegment]
+    judge: Judge
+    announce: Announce
+    now_ns: int
+    expect: Expect | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteSegments:
+    """Delete up to `limit` segments that lie wholly inside `timerange`, earliest first.
+
+    Objects that lose their last reference become garbage. `announce` gets the flow and the span deleted
+    (inclusive start, exclusive stop). `flow_version` as in AddSegments, None to take the flow as it is.
+    """
+
+    flow_id: str
+    timerange: TimeRange
+    object_id: str | None
+    limit: int
+    announce: Callable[[Row, int, int], Iterable[Event]]
+    now_ns: int
+    flow_version: int | None = None
+    expect: Expect | None = None
+
+
+class Metadata(Protocol):
+    """The database behind the store."""
+
+    async def rows(self, refs: Iterable[Ref]) -> dict[Ref, Row]:
+        """The rows that exist among `refs`."""
+        ...
+
+    async def page(self, query: Query) -> tuple[list[Row], bool]:
+        """The rows of a listing in its order, at most `query.limit`, and whether more follow.
+
+        Never short because of filtering: fewer rows than the limit means that the data ended. What it
+        costs does not grow with what the view hides.
+        """
+        ...
+
+    async def write(self, change: Change) -> None:
+        """Apply a change. Raises `Stale` when a version in it does not hold, `errors.Expectation` when
+        `expect` does not."""
+        ...
+
+    async def timerange(self, flow_id: str, within: TimeRange) -> tuple[str, str] | None:
+        """The timeranges (canonical text) of the first and the last segment that overlap `within`."""
+        ...
+
+    async def segments(self, query: SegmentQuery) -> SegmentPage:
+        """A page of segments with their objects, and the flow's row, of one snapshot."""
+        ...
+
+    async def add_segments(self, request: AddSegments) -> list[Error | None]:
+        """Register segments; one entry per segment, None where it was written.
+
+        Raises `Stale` or `errors.Expectation`, and then nothing was written.
+        """
+        ...
+
+    async def delete_segments(self, request: DeleteSegments) -> DeletedSegments:
+        """Delete segments, bounded. Raises `Stale` or `errors.Expectation`."""
+        ...
+
+    async def objects(self, ids: Iterable[str]) -> dict[str, ObjectRow]:
+        """The object rows that exist among `ids`, allocated ones included."""
+        ...
+
+    async def object_page(self, object_id: str, flows: Query, after: str | None) -> ObjectPage | None:
+        """An object with a page of the flows that refer to it, by segments or, for an init object,
+        through its media objects. `flows` filters them and carries view and limit; they come ordered by
+        id, behind `after`. None when the object does not exist or is not registered."""
+        ...
+
+    async def object_facts(self, ids: Iterable[str], view: View | None) -> dict[str, ObjectFact]:
+        """What authorising the use of objects needs; those that do not exist are absent. `view` None
+        finds no witnesses it need not: the first referring flow."""
+        ...
+
+    async def object_at(self, backend_id: str, key: str) -> str | None:
+        """The id of the object that has an instance at this key, registered or not."""
+        ...
+
+    async def allocate(
+        self, objects: Sequence[ObjectRow], flow: Ref, flow_version: int, expect: Expect | None
+    ) -> None:
+        """Create rows of new objects. Raises `errors.BadRequest`, one uniform summary, when any of the
+        ids is taken, `Stale` when the flow has changed; then none is created."""
+        ...
+
+    async def replace_object(self, row: ObjectRow, expect: Expect | None) -> None:
+        """Write an object's row if it still has `row.version`, else raise `Stale`."""
+        ...
+
+    async def hold(self, object_ids: Iterable[str], reference: str, holder: str, held: bool) -> None:
+        """Add or drop a reference of the kinds KEY and STREAM (`rows.Reference`) to objects."""
+        ...
+
+    async def collect(self, allocated_before_ns: int, limit: int) -> list[Doomed]:
+        """Forget up to `limit` objects that nothing refers to: registered ones whose references of all
+        four kinds are gone, and those allocated before the given time and never registered. Returns the
+        bytes to remove, earlier ones that are still listed first; they stay listed until `removed`."""
+        ...
+
+    async def removed(self, doomed: Iterable[Doomed]) -> None:
+        """The bytes are gone: strike them off."""
+        ...
+
+    async def events(self, after: int, limit: int) -> list[StoredEvent]:
+        """Events behind a sequence number, in order."""
+        ...
+
+    async def forget_events(self, before_ns: int) -> None:
+        """Drop events older than the given time."""
+        ...
+
+    async def lease(self, name: str, holder: str, now_ns: int, until_ns: int) -> bool:
+        """Take or renew a lease; False while another holder's has not run out. `until_ns` <= `now_ns`
+        gives it back."""
+        ...
+
+    async def check(self) -> Mapping[str, str]:
+        """Facts for operators (engine, version, place); raises `errors.Unavailable` when unusable."""
+        ...
+
+    async def close(self) -> None:
+        """Finish the writes in hand and let go of the database."""
+        ...
