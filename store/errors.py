@@ -39,6 +39,10 @@ class PreconditionFailed(Error):
     """The bytes are registered already and cannot be replaced."""
 
 
+class LengthRequired(Error):
+    """An upload must say how long it is."""
+
+
 class TooLarge(Error):
     """The body is over its limit."""
 
@@ -65,6 +69,7 @@ STATUS: dict[type[Error], int] = {
     NotFound: 404,
     MethodNotAllowed: 405,
     Expectation: 409,
+    LengthRequired: 411,
     PreconditionFailed: 412,
     TooLarge: 413,
     RangeNotSatisfiable: 416,
