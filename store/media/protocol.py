@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from typing import Protocol
+
+CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,13 @@ class Media(Protocol):
 
     backend: Backend
 
-    def get_url(self, key: str, *, version: str | None, now_s: int) -> str:
-        """A signed URL that reads the key, valid for the configured time from `now_s`; no I/O."""
+    def get_url(self, key: str, *, version: str | None, now_s: int, content_type: str | None = None) -> str:
+        """A signed URL that reads the key; no I/O, a few microseconds.
+
+        Valid for at most the configured time from `now_s` and at least `min_presigned_url_timeout`; the same
+        URL within an interval. `content_type` is what readers are told where the bytes themselves do not
+        carry it (files); give it whenever the store knows it.
+        """
         ...
 
     def plain_url(self, key: str) -> str:
@@ -76,9 +83,10 @@ class Media(Protocol):
 
     def read(
         self, key: str, *, version: str | None = None, start: int = 0, end: int | None = None
-    ) -> AsyncIterator[bytes]:
-        """The bytes from `start` up to but not including `end`, in chunks of at most 1 MiB. Raises
-        `errors.NotFound` before the first chunk when there are none."""
+    ) -> AsyncGenerator[bytes, None]:
+        """The bytes from `start` up to but not including `end`, in chunks of at most `CHUNK_BYTES`.
+        Raises `errors.NotFound` before the first chunk when there are none, `errors.Unavailable` when fewer
+        bytes come than there should be. Close it (`contextlib.aclosing`) when stopping early."""
         ...
 
     async def write(self, key: str, chunks: AsyncIterator[bytes], *, content_type: str) -> Stat:
@@ -93,7 +101,7 @@ class Media(Protocol):
         """Remove the keys' bytes, pinned or not; absent keys are no error."""
         ...
 
-    def keys(self, prefix: str = "") -> AsyncIterator[tuple[str, int]]:
+    def keys(self, prefix: str = "") -> AsyncGenerator[tuple[str, int], None]:
         """Every (key, last modified in Unix seconds) under the prefix, for the orphan scan."""
         ...
 

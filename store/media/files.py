@@ -1,0 +1,252 @@
+"""A storage backend on local files (or any mounted file system), the default."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from store import errors
+from store.media import disk
+from store.media.protocol import CHUNK_BYTES, Backend, Media, PutUrl, Stat
+from store.media.signing import Lifetime, Reused, Signer, token_of
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_THREADS = 8
+_KEYS_PER_HOP = 500
+
+
+class Files:
+    """`Media` on a folder. Bytes are served by `serve.LocalMedia` on `public_url`.
+
+    An object's type is not kept with its bytes: it is in the signed URLs, as the store gives it. There are
+    no versions: pinned bytes cannot be replaced, so a key has one meaning.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        folder: Path,
+        *,
+        public_url: str,
+        signer: Signer,
+        lifetime: Lifetime,
+        quota_bytes: int | None = None,
+    ) -> None:
+        self.backend = backend
+        self._signer = signer
+        self._lifetime = lifetime
+        self._base = f"{public_url.rstrip('/')}/media/{backend.id}/"
+        self._reused = Reused()
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"media-{backend.id}")
+        try:
+            self._folder = disk.Folder(folder, quota_bytes=quota_bytes)
+            self._folder.sweep()
+        except OSError as exc:
+            raise disk.translated(exc) from exc
+
+    def get_url(self, key: str, *, version: str | None, now_s: int, content_type: str | None = None) -> str:
+        """See `Media`; `version` is not needed."""
+        start_s = self._lifetime.start_s(now_s)
+        return self._reused.url(
+            (key, None, content_type),
+            start_s,
+            lambda: self._signed("GET", key, start_s + self._lifetime.longest_s, content_type),
+        )
+
+    def plain_url(self, key: str) -> str:
+        """See `Media`."""
+        return self._base + token_of(key)
+
+    def put_url(self, key: str, *, content_type: str, presigned: bool, now_s: int) -> PutUrl:
+        """See `Media`."""
+        if not presigned:
+            return PutUrl(self.plain_url(key), content_type)
+        return PutUrl(self._signed("PUT", key, now_s + self._lifetime.longest_s, content_type), content_type)
+
+    async def stat(self, key: str) -> Stat | None:
+        """See `Media`."""
+        return await self.run(self._folder.stat, key)
+
+    async def is_pinned(self, key: str) -> bool:
+        """Whether an upload to the key would be refused."""
+        return await self.run(self._folder.is_pinned, key)
+
+    async def pin(self, key: str) -> Stat | None:
+        """See `Media`."""
+        return await self.run(self._folder.pin, key)
+
+    async def unpin(self, key: str) -> None:
+        """See `Media`."""
+        await self.run(self._folder.unpin, key)
+
+    @contextlib.asynccontextmanager
+    async def opened(self, key: str) -> AsyncIterator[disk.Opened]:
+        """The key's bytes, unchanging while they are read. Raises `errors.NotFound` when there are none."""
+        opening = self._pool.submit(self._folder.open, key)
+        try:
+            opened = await self._arrived(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_result)
+            raise
+        if opened is None:
+            raise errors.NotFound("no such media")
+        try:
+            yield opened
+        finally:
+            self._later(opened.close)
+
+    async def read(
+        self, key: str, *, version: str | None = None, start: int = 0, end: int | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        """See `Media`."""
+        async with self.opened(key) as opened:
+            end = opened.size_bytes if end is None else min(end, opened.size_bytes)
+            async with contextlib.aclosing(self.chunks(opened, start, end)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+
+    async def chunks(self, opened: disk.Opened, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        """The bytes from `start` up to `end`; one chunk is read while the one before is consumed."""
+        ahead = self._ahead(opened, start, end)
+        while ahead is not None:
+            chunk = await self._arrived(ahead)
+            if not chunk:
+                raise errors.Unavailable("the object is shorter than it was")
+            start += len(chunk)
+            ahead = self._ahead(opened, start, end)
+            yield chunk
+
+    def _ahead(self, opened: disk.Opened, start: int, end: int) -> Future[bytes] | None:
+        size_bytes = min(CHUNK_BYTES, end - start)
+        return self._pool.submit(opened.read, start, size_bytes) if size_bytes > 0 else None
+
+    async def write(
+        self,
+        key: str,
+        chunks: AsyncIterator[bytes],
+        *,
+        content_type: str,
+        size_bytes: int | None = None,
+    ) -> Stat:
+        """See `Media`. `size_bytes`, when known, lets a quota refuse before anything is read.
+
+        Holds at most two batches of 1 MiB in memory: one is written while the next arrives.
+        """
+        await self.run(self._refuse_early, key, size_bytes or 0)
+        upload = disk.Upload(self._folder)
+        try:
+            await self._fill(upload, chunks)
+            return await self.run(upload.commit, key)
+        finally:
+            # No effect after a commit.
+            self._later(upload.discard)
+
+    def _refuse_early(self, key: str, size_bytes: int) -> None:
+        if self._folder.is_pinned(key):
+            raise errors.PreconditionFailed("the object is registered and cannot be replaced")
+        if self._folder.quota is not None:
+            self._folder.quota.refuse_over(size_bytes)
+
+    def _write_batch(self, upload: disk.Upload, batch: list[bytes]) -> None:
+        upload.write(batch)
+        if self._folder.quota is not None:
+            self._folder.quota.refuse_over(upload.size_bytes)
+
+    async def _fill(self, upload: disk.Upload, chunks: AsyncIterator[bytes]) -> None:
+        batch: list[bytes] = []
+        batch_bytes = 0
+        writing: Future[None] | None = None
+        async for chunk in chunks:
+            batch.append(chunk)
+            batch_bytes += len(chunk)
+            if batch_bytes >= CHUNK_BYTES:
+                if writing is not None:
+                    await self._arrived(writing)
+                writing = self._pool.submit(self._write_batch, upload, batch)
+                batch, batch_bytes = [], 0
+        if writing is not None:
+            await self._arrived(writing)
+        if batch:
+            await self.run(self._write_batch, upload, batch)
+
+    async def copy(self, key: str, source: Media, source_key: str, *, version: str | None) -> Stat:
+        """See `Media`: streamed."""
+        async with contextlib.aclosing(source.read(source_key, version=version)) as chunks:
+            return await self.write(key, chunks, content_type="")
+
+    async def delete(self, keys: list[str]) -> None:
+        """See `Media`."""
+        await self.run(self._folder.delete, keys)
+
+    async def keys(self, prefix: str = "") -> AsyncGenerator[tuple[str, int], None]:
+        """See `Media`. Keys that come or go meanwhile may be in or not."""
+        walk = self._folder.walk(prefix)
+
+        def some() -> list[tuple[str, int]]:
+            return [entry for _, entry in zip(range(_KEYS_PER_HOP), walk, strict=False)]
+
+        while batch := await self.run(some):
+            for entry in batch:
+                yield entry
+
+    async def check(self) -> list[str]:
+        """See `Media`: writes, reads and removes a small upload."""
+
+        def attempt() -> None:
+            upload = disk.Upload(self._folder)
+            try:
+                upload.write([b"check"])
+            finally:
+                upload.discard()
+            if self._folder.quota is not None:
+                self._folder.quota.refuse_over(1)
+
+        try:
+            await self.run(attempt)
+        except errors.Error as exc:
+            return [exc.summary]
+        return []
+
+    async def recount(self) -> int | None:
+        """Count the bytes under the quota anew, None when there is no quota."""
+        quota = self._folder.quota
+        return None if quota is None else await self.run(quota.recount)
+
+    async def close(self) -> None:
+        """See `Media`: waits for what is being written."""
+        await asyncio.to_thread(self._pool.shutdown)
+
+    async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """A blocking call on the backend's threads, its failures as the store's errors."""
+        return await self._arrived(self._pool.submit(call, *args, **kwargs))
+
+    async def _arrived(self, future: Future[T]) -> T:
+        try:
+            return await asyncio.wrap_future(future)
+        except OSError as exc:
+            raise disk.translated(exc) from exc
+
+    def _later(self, call: Callable[[], None]) -> None:
+        """Tidy up behind whatever the threads are at; not awaited, so that it happens on cancellation too."""
+        try:
+            self._pool.submit(call)
+        except RuntimeError:  # closed: no thread is left to wait for
+            call()
+
+    def _signed(self, method: str, key: str, expires_s: int, content_type: str | None) -> str:
+        query = self._signer.sign(
+            method, self.backend.id, key, expires_s=expires_s, content_type=content_type or None
+        )
+        return f"{self._base}{token_of(key)}?{query}"
+
+
+def _close_result(opening: Future[disk.Opened | None]) -> None:
+    opened = None if opening.cancelled() or opening.exception() else opening.result()
+    if opened is not None:
+        opened.close()

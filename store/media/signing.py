@@ -1,0 +1,165 @@
+"""Signed URLs for local media: pure; keys, times and places are passed in.
+
+A URL is `{public_url}/media/{backend id}/{token}?expires=..[&type=..]&signature=..`, where the token is the
+key in unpadded URL-safe base64, so that any key is one path segment. The signature is an HMAC-SHA256 over
+method, backend, expiry, type and key: a URL for one of them is worth nothing for another.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hmac
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import parse_qsl, quote
+
+from store import errors
+
+_CONTEXT = "tams-media-url-1"
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]{1,255}")
+_LONGEST_QUERY = 1024
+MIN_KEY_BYTES = 32
+
+
+def is_header_value(text: str) -> bool:
+    """Whether a content type may be signed and sent as a header."""
+    return _HEADER_VALUE.fullmatch(text) is not None
+
+
+def token_of(key: str) -> str:
+    """The key as one path segment."""
+    return urlsafe_b64encode(key.encode()).rstrip(b"=").decode("ascii")
+
+
+def key_of(token: str) -> str:
+    """The key in a token. Raises `errors.NotFound` when it is not one, or not spelled as `token_of` would."""
+    try:
+        key = urlsafe_b64decode(token.encode("ascii") + b"=" * (-len(token) % 4)).decode()
+    except (ValueError, binascii.Error) as exc:
+        raise errors.NotFound("no such media") from exc
+    if token_of(key) != token:
+        raise errors.NotFound("no such media")
+    return key
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """How long signed URLs are valid, in seconds.
+
+    A reading URL keeps its expiry for `interval_s`, so that the same URL is handed out again and caches can
+    work, and is never handed out with less than `shortest_s` left (`min_presigned_url_timeout`, TAMS 8.2
+    service.json) nor with more than `longest_s`.
+    """
+
+    longest_s: int = 900
+    shortest_s: int = 300
+    interval_s: int = 300
+
+    def __post_init__(self) -> None:
+        if not 0 < self.shortest_s <= self.longest_s:
+            raise ValueError("a signed URL's lifetime is under min_presigned_url_timeout")
+        if self.interval_s < 1:
+            raise ValueError("the interval of signed URLs is under one second")
+
+    def start_s(self, now_s: int) -> int:
+        """When the interval that `now_s` is in began: URLs signed as of then are equal and valid enough."""
+        interval_s = max(1, min(self.interval_s, self.longest_s - self.shortest_s))
+        return now_s - now_s % interval_s
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """Signs with the newest key and accepts each of the active ones (newest first)."""
+
+    keys: tuple[bytes, ...]
+
+    def __post_init__(self) -> None:
+        if not self.keys or any(len(key) < MIN_KEY_BYTES for key in self.keys):
+            raise ValueError(f"signing needs keys of at least {MIN_KEY_BYTES} bytes")
+
+    def sign(
+        self, method: str, backend_id: str, key: str, *, expires_s: int, content_type: str | None
+    ) -> str:
+        """The query that allows `method` on the key until `expires_s`: a few microseconds."""
+        message = _message(method, backend_id, key, expires_s, content_type)
+        signature = _encode(hmac.digest(self.keys[0], message, "sha256"))
+        if content_type is None:
+            return f"expires={expires_s}&signature={signature}"
+        return f"expires={expires_s}&type={quote(content_type, safe='')}&signature={signature}"
+
+    def verify(self, method: str, backend_id: str, key: str, query: str, *, now_s: int) -> str | None:
+        """The type that was signed with the URL. A reading URL allows HEAD too.
+
+        Raises `errors.Forbidden` when the URL is for something else, expired or tampered with.
+        """
+        expires_s, content_type, signature = _parse(query)
+        method = "GET" if method == "HEAD" else method
+        message = _message(method, backend_id, key, expires_s, content_type)
+        matches = [
+            hmac.compare_digest(_encode(hmac.digest(secret, message, "sha256")), signature)
+            for secret in self.keys
+        ]
+        if not any(matches):
+            raise errors.Forbidden("the URL's signature does not match")
+        if now_s >= expires_s:
+            raise errors.Forbidden("the URL has expired")
+        return content_type
+
+
+class Reused:
+    """Reading URLs signed in the current interval, so that a page asked for again costs no signatures.
+
+    Bounded; forgets everything when the interval changes or the bound is reached.
+    """
+
+    def __init__(self, capacity: int = 20_000) -> None:
+        self._capacity = capacity
+        self._start_s = -1
+        self._urls: dict[tuple[str, str | None, str | None], str] = {}
+
+    def url(
+        self,
+        key: tuple[str, str | None, str | None],
+        start_s: int,
+        make: Callable[[], str],
+    ) -> str:
+        """The URL made for this key (key, version, type) in the interval that began at `start_s`."""
+        if start_s != self._start_s or len(self._urls) >= self._capacity:
+            self._urls.clear()
+            self._start_s = start_s
+        url = self._urls.get(key)
+        if url is None:
+            url = self._urls[key] = make()
+        return url
+
+
+def _message(method: str, backend_id: str, key: str, expires_s: int, content_type: str | None) -> bytes:
+    # The key is last and no other part can hold a line feed: two requests never share a message.
+    if content_type is not None and not is_header_value(content_type):
+        raise errors.BadRequest("a content type is printable ASCII")
+    typed = "-" if content_type is None else "=" + content_type
+    return f"{_CONTEXT}\n{method}\n{backend_id}\n{expires_s}\n{typed}\n{key}".encode()
+
+
+def _encode(digest: bytes) -> str:
+    return urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
+
+
+def _parse(query: str) -> tuple[int, str | None, str]:
+    if len(query) > _LONGEST_QUERY:
+        raise errors.Forbidden("the URL's signature does not match")
+    pairs = parse_qsl(query, keep_blank_values=True, errors="replace")
+    fields = dict(pairs)
+    if len(fields) != len(pairs) or not {"expires", "signature"} <= fields.keys() <= {
+        "expires",
+        "signature",
+        "type",
+    }:
+        raise errors.Forbidden("the URL's signature does not match")
+    expires, signature = fields["expires"], fields["signature"]
+    # str.isdigit and int() take other scripts' digits too; the bound keeps int() cheap.
+    if not (expires.isascii() and expires.isdigit() and len(expires) <= 12 and signature.isascii()):
+        raise errors.Forbidden("the URL's signature does not match")
+    return int(expires), fields.get("type"), signature
