@@ -1,16 +1,19 @@
 """The one way to ask for a listing, and what it means.
 
-`matches` and `position` are the oracle that every implementation is tested against.
+`matches` and `in_order` are the oracle that every implementation is tested against.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from store.metadata.rows import Kind
+import orjson
+
+from store.metadata.rows import Kind, Row
 from store.timerange import TimeRange
 from store.view import View, visible
 
@@ -85,6 +88,8 @@ class SegmentQuery:
     after_ns: int | None = None
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 EQUAL_COLUMNS = ("label", "format", "codec", "source_id", "profile_id", "status")
 ESSENCE_COLUMNS = ("frame_width", "frame_height", "init_segments")
 
@@ -147,6 +152,15 @@ def _timerange_matches(query: Query, segments: list[tuple[int, int]]) -> bool:
     return any((stop is None or s < stop) and (first is None or e > first) for s, e in segments)
 
 
+def position(sort: Sort, row: Row) -> Position:
+    """Where a row stands in a listing that is ordered by `sort`: the next page starts behind it."""
+    if sort is Sort.CREATED:
+        return Position(row.created_ns, row.id)
+    if sort in (Sort.UPDATED, Sort.EXPIRY):
+        return Position(row.updated_ns, row.id)
+    return Position(orjson.loads(row.document).get(sort.value), row.id)
+
+
 def sort_key(sort: Sort, position: Position) -> tuple[bool, int | str, str]:
     """A key that ascends in the default order of `sort`: unset values last, ties by id."""
     value = position.value
@@ -162,3 +176,24 @@ def in_order(query: Query, positions: Iterable[Position]) -> list[Position]:
         last = sort_key(query.sort, query.after)
         keyed = [k for k in keyed if (k[0] < last if query.reverse else k[0] > last)]
     return [position for _, position in keyed[: query.limit]]
+
+
+_UPDATED = {Kind.FLOW: "metadata_updated", Kind.SOURCE: "updated", Kind.DELETION: "expiry"}
+
+
+def updated_ns(kind: Kind, document: dict[str, Any], created_ns: int) -> int:
+    """The time that `Sort.UPDATED` and `Sort.EXPIRY` go by, as the document says it."""
+    text = document.get(_UPDATED.get(kind, ""))
+    if not isinstance(text, str):
+        return created_ns
+    since = datetime.fromisoformat(text) - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1000
+
+
+def position_of(sort: Sort, kind: Kind, document: dict[str, Any], created_ns: int) -> Position:
+    """Where a document stands in a listing."""
+    if sort is Sort.CREATED:
+        return Position(created_ns, document["id"])
+    if sort in (Sort.LABEL, Sort.URL):
+        return Position(document.get(sort.value), document["id"])
+    return Position(updated_ns(kind, document, created_ns), document["id"])
