@@ -33,7 +33,8 @@ class Row:
     """One document as it was in one snapshot.
 
     `document` is the JSON object that is returned to clients, without what changes with segments.
-    `version` grows with every write of the row: what compare-and-set compares. `related` holds, for every
+    `version` grows with every write of the row: what compare-and-set compares. A row that was deleted and
+    made anew does not repeat a version. `updated_ns` is what was put as such. `related` holds, for every
     id of the same kind that the document names (members, `collected_by`), the classes it had in the same
     snapshot; ids that are gone are absent. `private` is kept beside the document and never returned
     (a webhook's owner and secret, the classes of a deleted flow).
@@ -48,6 +49,7 @@ class Row:
     created_ns: int
     segments_updated_ns: int | None = None
     private: bytes | None = None
+    updated_ns: int = 0
 
     @property
     def ref(self) -> Ref:
@@ -74,7 +76,8 @@ class Put:
 
 
 class Delete(NamedTuple):
-    """Remove one document, if it still has this version."""
+    """Remove one document, if it still has this version. With a flow go the segments it still has, and
+    objects that nothing else refers to become garbage."""
 
     ref: Ref
     version: int
@@ -249,7 +252,8 @@ class DeletedSegments:
 class ObjectPage:
     """An object, its init object, and a page of the flows that refer to it, ordered by id.
 
-    `readable` says whether the view sees any flow that refers to the object; `classes` are those of the
+    `readable` says whether the view sees any flow that refers to the object, whatever the filters; it always
+    is where the view sees everything. `classes` are those of the
     flows on the page and of `row.flow_id` where that flow still exists.
     """
 
