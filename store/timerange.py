@@ -52,8 +52,11 @@ class TimeRange:
             object.__setattr__(self, "include_end", False)
         elif not MIN_NS <= end <= MAX_NS - self.include_end:
             raise InvalidTimeRange("the timerange ends beyond 64 bits of nanoseconds")
-        length = self.length_ns
-        if length is not None and length <= 0:
+        if (
+            start is not None
+            and end is not None
+            and end + self.include_end <= start + (not self.include_start)
+        ):
             for name, value in _EMPTY.items():
                 object.__setattr__(self, name, value)
 
