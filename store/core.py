@@ -1,0 +1,53 @@
+"""What every operation of the store runs with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from store.domain.flows import Edit
+from store.domain.service import ServiceFacts
+from store.http import Paging, Request
+from store.media.protocol import Media
+from store.metadata.protocol import Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Page sizes, and how many segments a DELETE removes before it answers 202."""
+
+    page: int = 100
+    page_most: int = 1000
+    delete_inline: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The parts of a running store. `now_ns` gives Unix nanoseconds, `new_id` fresh UUIDs.
+
+    `backends` by id, in the order of GET /service/storage-backends. `cursor_keys`: newest first.
+    `verify_uploads`: bytes must be there when a segment is registered. `trusted`: clients say who they are.
+    """
+
+    metadata: Metadata
+    backends: Mapping[str, Media]
+    service: ServiceFacts
+    public_url: str
+    cursor_keys: tuple[bytes, ...]
+    now_ns: Callable[[], int]
+    new_id: Callable[[], str]
+    limits: Limits = Limits()
+    verify_uploads: bool = False
+    trusted: bool = False
+
+    def edit(self, request: Request) -> Edit:
+        """Who edits, and when, for one request."""
+        return Edit(request.actor, self.now_ns(), self.new_id(), request.expect, self.trusted)
+
+    def paging(self, request: Request) -> Paging:
+        """The page tokens of one request."""
+        return Paging(request, self.public_url, self.cursor_keys)
+
+    def limit(self, request: Request) -> int:
+        """The page size of one request."""
+        return request.query.limit(self.limits.page, self.limits.page_most)

@@ -1,0 +1,264 @@
+"""Segments: what may be registered, and what registering does to the objects. Rules 31-43."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import orjson
+
+from store.domain.collections import flow_ref, source_ref
+from store.domain.draft import settled
+from store.domain.flows import DELETING
+from store.errors import BadRequest, Error, Forbidden, NotFound
+from store.events import values as events
+from store.media.protocol import Media
+from store.metadata.protocol import AddSegments, Metadata, Registration
+from store.metadata.rows import (
+    Document,
+    Event,
+    Expect,
+    Instance,
+    NewSegment,
+    ObjectRow,
+    Role,
+    Row,
+    UncontrolledUrl,
+)
+from store.models.segment import SegmentPost
+from store.timerange import InvalidTimeRange, TimeRange
+
+UNKNOWN_OBJECT = "The object does not exist, or is not available to this flow."
+"""One answer for what is absent, hidden, or another flow's: nothing can be learnt from it."""
+
+
+OWN = ("object_id", "timerange", "ts_offset", "last_duration", "sample_offset", "sample_count")
+"""What is a segment's own; the rest of what it is listed with belongs to its object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registering:
+    """What one request to register segments runs with."""
+
+    metadata: Metadata
+    backends: Mapping[str, Media]
+    now_ns: int
+    verify: bool
+    expect: Expect | None = None
+
+
+async def writable_flow(metadata: Metadata, flow_id: str) -> tuple[Row, Document]:
+    """A flow that segments can be written to. Raises `NotFound`, `Forbidden` (rule 22), `BadRequest`
+    (rule 40: no container)."""
+    row = (await metadata.rows([flow_ref(flow_id)])).get(flow_ref(flow_id))
+    if row is None:
+        raise NotFound("No such flow.")
+    document: Document = orjson.loads(row.document)
+    if row.private == DELETING:
+        raise Forbidden("The flow is being deleted.")
+    if document.get("read_only"):
+        raise Forbidden("The flow is read-only.")
+    if "container" not in document:
+        raise BadRequest("The flow has no `container`.")
+    return row, document
+
+
+async def add_segments(
+    using: Registering, flow_id: str, posts: Sequence[SegmentPost | Error]
+) -> list[Error | None]:
+    """Register segments in order; one entry per post, None where it was written (rule 35).
+
+    A post that is an error already stays that error. Raises what `writable_flow` raises.
+    """
+
+    async def step() -> list[Error | None]:
+        row, flow = await writable_flow(using.metadata, flow_id)
+        labels = {media.backend.label for media in using.backends.values()}
+        found = [post if isinstance(post, Error) else _checked(post, labels) for post in posts]
+        segments = [new for new in found if isinstance(new, NewSegment)]
+        source = (await using.metadata.rows([source_ref(flow["source_id"])])).values()
+        source_document = next((orjson.loads(s.document) for s in source), None)
+        segments, pinned, missing = await _pin(using, flow_id, segments)
+        try:
+            outcomes = await using.metadata.add_segments(
+                AddSegments(
+                    flow_id,
+                    row.version,
+                    segments,
+                    lambda new, obj, init: judge(flow_id, new, obj, init, missing),
+                    lambda flow_row, added: _announce(flow, source_document, added, using.now_ns),
+                    using.now_ns,
+                    using.expect,
+                )
+            )
+        finally:
+            await _unpin_unused(using, pinned)
+        written = iter(outcomes)
+        return [error if isinstance(error, Error) else next(written) for error in found]
+
+    return await settled(step)
+
+
+def _checked(post: SegmentPost, backend_labels: set[str | None]) -> NewSegment | Error:
+    """A post as a segment to be registered, or what is wrong with it on its own."""
+    try:
+        return _segment(post, backend_labels)
+    except (BadRequest, InvalidTimeRange) as exc:
+        return exc if isinstance(exc, BadRequest) else BadRequest(f"{exc}.")
+
+
+def _segment(post: SegmentPost, backend_labels: set[str | None]) -> NewSegment:
+    span = post.timerange.value
+    assert span.first_ns is not None and span.stop_ns is not None
+    offset_ns = post.ts_offset.ns if post.ts_offset is not None else 0
+    span.shift(-offset_ns)
+    if post.init_object_id == post.object_id:
+        raise BadRequest("An object cannot be its own init object.")
+    own = {name: value for name in OWN if (value := getattr(post, name)) is not None}
+    return NewSegment(
+        object_id=post.object_id,
+        start_ns=span.first_ns,
+        stop_ns=span.stop_ns,
+        document=orjson.dumps(own),
+        timerange=post.timerange,
+        object_timerange=post.object_timerange,
+        ts_offset_ns=offset_ns,
+        key_frame_count=post.key_frame_count,
+        init_object_id=post.init_object_id,
+        urls=_uncontrolled(post, backend_labels),
+    )
+
+
+def _uncontrolled(post: SegmentPost, backend_labels: set[str | None]) -> tuple[UncontrolledUrl, ...]:
+    """The URLs a client brings (rule 42); one without a label gets a name by its place."""
+    found = []
+    for number, entry in enumerate(post.get_urls or (), 1):
+        label = entry.label if entry.label is not None else f"url-{number}"
+        if label in backend_labels:
+            raise BadRequest("A label in `get_urls` is that of a storage backend.")
+        found.append(UncontrolledUrl(entry.url, label))
+    if len({url.label for url in found}) != len(found):
+        raise BadRequest("A label stands in `get_urls` more than once.")
+    return tuple(found)
+
+
+async def _pin(
+    using: Registering, flow_id: str, segments: Sequence[NewSegment]
+) -> tuple[list[NewSegment], list[tuple[str, Instance]], frozenset[str]]:
+    """Freeze the bytes of objects that this would register for the first time, before any reader can
+    see them. Returns the segments with what was frozen, the instances frozen, and, when bytes must be
+    there, the ids of objects without."""
+    ids = {s.object_id for s in segments} | {s.init_object_id for s in segments if s.init_object_id}
+    rows = await using.metadata.objects(ids)
+    pinned: list[tuple[str, Instance]] = []
+    versions: dict[str, dict[str, str | None]] = {}
+    missing = set()
+    for row in rows.values():
+        if row.role is not Role.UNUSED or row.flow_id != flow_id:
+            continue
+        for instance in row.instances:
+            stat = await using.backends[instance.backend_id].pin(instance.key)
+            if stat is None:
+                missing.add(row.id)
+                continue
+            pinned.append((row.id, instance))
+            versions.setdefault(row.id, {})[instance.backend_id] = stat.version
+    marked = [replace(s, versions=versions[s.object_id]) if s.object_id in versions else s for s in segments]
+    return marked, pinned, frozenset(missing) if using.verify else frozenset()
+
+
+async def _unpin_unused(using: Registering, pinned: Sequence[tuple[str, Instance]]) -> None:
+    """Let uploads go on for objects that were frozen but not registered after all."""
+    if not pinned:
+        return
+    rows = await using.metadata.objects({object_id for object_id, _ in pinned})
+    for object_id, instance in pinned:
+        row = rows.get(object_id)
+        if row is not None and row.role is Role.UNUSED:
+            await using.backends[instance.backend_id].unpin(instance.key)
+
+
+def judge(
+    flow_id: str,
+    new: NewSegment,
+    obj: ObjectRow | None,
+    init: ObjectRow | None,
+    missing: frozenset[str] = frozenset(),
+) -> Registration | Error:
+    """What registering a segment makes of its objects, or why it is refused. Pure.
+
+    `missing`: ids of objects whose bytes must be there and are not (rule 47).
+    """
+    if new.object_id in missing or new.init_object_id in missing:
+        return BadRequest("The bytes of the object have not been uploaded.")
+    new_init = _judge_init(flow_id, new, init)
+    if isinstance(new_init, Error):
+        return new_init
+    if obj is None:
+        if not new.urls:
+            return BadRequest(UNKNOWN_OBJECT)
+        obj = ObjectRow(new.object_id, Role.UNUSED, flow_id, 0)
+    if obj.role is Role.INIT:
+        return BadRequest("An init object cannot be used as media.")
+    if obj.role is Role.MEDIA:
+        error = _conflict(new, obj)
+        return error or Registration(None, new_init)
+    if obj.flow_id != flow_id:
+        return BadRequest(UNKNOWN_OBJECT)
+    return Registration(_registered(new, obj), new_init)
+
+
+def _judge_init(flow_id: str, new: NewSegment, init: ObjectRow | None) -> ObjectRow | Error | None:
+    """The init object as it is to be; None where nothing about it changes (rules 39, 41)."""
+    if new.init_object_id is None:
+        return None
+    if init is None:
+        return BadRequest(UNKNOWN_OBJECT)
+    if init.role is Role.MEDIA:
+        return BadRequest("A media object cannot be used as an init object.")
+    if init.role is Role.INIT:
+        return None
+    if init.flow_id != flow_id:
+        return BadRequest(UNKNOWN_OBJECT)
+    return replace(init, role=Role.INIT)
+
+
+def _registered(new: NewSegment, obj: ObjectRow) -> ObjectRow:
+    """The object after its first registration (rule 36)."""
+    own = TimeRange.parse(new.timerange).shift(-new.ts_offset_ns)
+    return replace(
+        obj,
+        role=Role.MEDIA,
+        timerange=new.object_timerange or str(own),
+        key_frame_count=new.key_frame_count,
+        init_object_id=new.init_object_id,
+        urls=(*obj.urls, *new.urls),
+        instances=tuple(
+            replace(i, version=new.versions[i.backend_id]) if i.backend_id in new.versions else i
+            for i in obj.instances
+        ),
+    )
+
+
+def _conflict(new: NewSegment, obj: ObjectRow) -> Error | None:
+    """Why an object that is registered already cannot be used so (rules 37, 38)."""
+    if new.key_frame_count not in (None, obj.key_frame_count):
+        return BadRequest("`key_frame_count` differs from that of the object.")
+    if new.object_timerange not in (None, obj.timerange):
+        return BadRequest("`object_timerange` differs from that of the object.")
+    if new.init_object_id not in (None, obj.init_object_id):
+        return BadRequest("`init_object_id` differs from that of the object.")
+    if not set(new.urls) <= set(obj.urls):
+        return BadRequest("URLs are added to a registered object at its instances, not by a segment.")
+    part = TimeRange.parse(new.timerange).shift(-new.ts_offset_ns)
+    if obj.timerange is not None and not TimeRange.parse(obj.timerange).contains(part):
+        return BadRequest("`timerange` less `ts_offset` does not lie within the object's timerange.")
+    return None
+
+
+def _announce(
+    flow: Document, source: Document | None, added: Sequence[NewSegment], now_ns: int
+) -> Iterable[Event]:
+    if added:
+        bodies = [orjson.loads(new.document) for new in added]
+        yield events.segments_added(flow, source, bodies, now_ns)

@@ -1,0 +1,84 @@
+"""Allocation of places to upload to. Rules 40, 48, 49."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from store.domain.collections import flow_ref
+from store.domain.draft import settled
+from store.domain.segments import writable_flow
+from store.errors import BadRequest
+from store.media.protocol import Media
+from store.metadata.protocol import Metadata
+from store.metadata.rows import Expect, Instance, ObjectRow, Role
+from store.models.storage import StoragePost
+
+DEFAULT_LIMIT = 10
+
+
+def resolve_backend(backends: Mapping[str, Media], storage_id: str | None) -> Media:
+    """The backend to allocate on. Raises `BadRequest` when it does not exist or none is the default."""
+    if storage_id is not None:
+        if storage_id not in backends:
+            raise BadRequest("`storage_id` names no storage backend.")
+        return backends[storage_id]
+    for media in backends.values():
+        if media.backend.default:
+            return media
+    raise BadRequest("No storage backend is the default: name one by `storage_id`.")
+
+
+def object_key(flow_id: str, name: str, now_ns: int) -> str:
+    """Where an object's bytes lie: by day and flow for people and lifecycle rules; never by object id."""
+    day = datetime.fromtimestamp(now_ns // 1_000_000_000, UTC)
+    return f"{day:%Y/%m/%d}/{flow_id}/{name}"
+
+
+async def allocate(
+    metadata: Metadata,
+    backends: Mapping[str, Media],
+    flow_id: str,
+    post: StoragePost,
+    *,
+    now_ns: int,
+    new_id: Callable[[], str],
+    expect: Expect | None,
+) -> list[dict[str, Any]]:
+    """Allocate objects for a flow; the `media_objects` of the answer, in the order asked for.
+
+    Raises what `writable_flow` and `resolve_backend` raise, and `BadRequest` when an id is taken.
+    """
+
+    async def step() -> list[dict[str, Any]]:
+        row, flow = await writable_flow(metadata, flow_id)
+        media = resolve_backend(backends, post.storage_id)
+        content_type = post.content_type or flow["container"]
+        ids: Sequence[str] = post.object_ids or [new_id() for _ in range(post.limit or DEFAULT_LIMIT)]
+        objects = [
+            ObjectRow(
+                object_id,
+                Role.UNUSED,
+                flow_id,
+                now_ns,
+                (Instance(media.backend.id, object_key(flow_id, new_id(), now_ns), content_type),),
+            )
+            for object_id in ids
+        ]
+        await metadata.allocate(objects, flow_ref(flow_id), row.version, expect)
+        presigned = post.presigned is not False
+        return [_upload(obj, media, presigned, now_ns // 1_000_000_000) for obj in objects]
+
+    return await settled(step)
+
+
+def _upload(obj: ObjectRow, media: Media, presigned: bool, now_s: int) -> dict[str, Any]:
+    place = obj.instances[0]
+    put = media.put_url(place.key, content_type=place.content_type, presigned=presigned, now_s=now_s)
+    headers = {"Content-Type": put.content_type}
+    return {
+        "object_id": obj.id,
+        "put_url": {"url": put.url, "content-type": put.content_type, "headers": headers},
+        "presigned": presigned,
+    }

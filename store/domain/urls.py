@@ -1,0 +1,160 @@
+"""The `get_urls` of objects: which of them a request gets, written straight as JSON. Rules 42, 44, 54."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from store.media.protocol import Backend, Media
+from store.metadata.query import tag_values
+from store.metadata.rows import Instance, ObjectRow, UncontrolledUrl
+from store.params import Params, TagExists, TagFilters
+from store.view import View, visible
+
+
+@dataclass(frozen=True, slots=True)
+class UrlFilter:
+    """What a request says about the URLs it wants; all of it must hold. None: no filtering.
+
+    `labels`: the empty set gives no URLs at all. `storage_ids`: the empty set filters nothing.
+    """
+
+    labels: frozenset[str] | None = None
+    storage_ids: frozenset[str] | None = None
+    presigned: bool | None = None
+    tags: TagFilters = ()
+    tag_exists: TagExists = ()
+    verbose: bool = False
+
+    @classmethod
+    def of(cls, query: Params) -> UrlFilter:
+        """The filter in a query. Raises `BadRequest`."""
+        tags, tag_exists = query.tags("storage_backend_")
+        return cls(
+            labels=query.labels("accept_get_urls"),
+            storage_ids=query.uuids("accept_storage_ids", may_be_empty=True) or None,
+            presigned=query.flag("presigned"),
+            tags=tags,
+            tag_exists=tag_exists,
+            verbose=query.flag("verbose_storage") or False,
+        )
+
+    def admits_backend(self, backend: Backend) -> bool:
+        """Whether URLs on this backend pass."""
+        return (
+            (self.labels is None or backend.label in self.labels)
+            and (self.storage_ids is None or backend.id in self.storage_ids)
+            and tags_match(backend.tags, self.tags, self.tag_exists)
+        )
+
+    def admits_uncontrolled(self, label: str) -> bool:
+        """Whether a URL that a client brought passes; it is on no backend and never presigned."""
+        return (
+            (self.labels is None or label in self.labels)
+            and self.storage_ids is None
+            and self.presigned is not True
+            and not self.tags
+            and all(not wanted for _, wanted in self.tag_exists)
+        )
+
+
+def tags_match(tags: Mapping[str, Any], values: TagFilters, exists: TagExists) -> bool:
+    """Whether a resource's tags pass the `tag.*` and `tag_exists.*` filters."""
+    return all(not wanted.isdisjoint(tag_values(dict(tags), name)) for name, wanted in values) and all(
+        (name in tags) is wanted for name, wanted in exists
+    )
+
+
+def readable_by(view: View | None, backend: Backend) -> bool:
+    """Whether a caller may have URLs on a backend; an untagged one is everybody's."""
+    classes = tag_values(dict(backend.tags), "auth_classes")
+    if not classes:
+        return True
+    return visible(view, classes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    media: Media
+    signed_tail: bytes
+    plain_tail: bytes
+
+
+class UrlWriter:
+    """Writes the `get_urls` of many objects for one request."""
+
+    def __init__(
+        self, backends: Mapping[str, Media], view: View | None, wanted: UrlFilter, now_s: int
+    ) -> None:
+        self._wanted = wanted
+        self._now_s = now_s
+        self._places = {
+            backend_id: _Place(media, _tail(media.backend, wanted, True), _tail(media.backend, wanted, False))
+            for backend_id, media in backends.items()
+            if wanted.admits_backend(media.backend) and readable_by(view, media.backend)
+        }
+        self._none = wanted.labels is not None and not wanted.labels
+
+    def write(self, obj: ObjectRow) -> bytes:
+        """The JSON array of the object's URLs; complete instances only."""
+        if self._none:
+            return b"[]"
+        entries: list[bytes] = []
+        for instance in obj.instances:
+            place = self._places.get(instance.backend_id)
+            if place is not None and instance.complete:
+                self._controlled(entries, place, instance)
+        entries += [self._uncontrolled(u) for u in obj.urls if self._wanted.admits_uncontrolled(u.label)]
+        return b"[" + b",".join(entries) + b"]"
+
+    def _controlled(self, entries: list[bytes], place: _Place, instance: Instance) -> None:
+        if self._wanted.presigned is not False:
+            url = place.media.get_url(
+                instance.key,
+                version=instance.version,
+                now_s=self._now_s,
+                content_type=instance.content_type,
+            )
+            entries.append(b'{"url":"' + url.encode() + place.signed_tail)
+        if self._wanted.presigned is not True:
+            entries.append(b'{"url":"' + place.media.plain_url(instance.key).encode() + place.plain_tail)
+
+    def _uncontrolled(self, url: UncontrolledUrl) -> bytes:
+        entry: dict[str, Any] = {"url": url.url, "presigned": False, "label": url.label}
+        if self._wanted.verbose:
+            entry["controlled"] = False
+        return orjson.dumps(entry)
+
+
+def _tail(backend: Backend, wanted: UrlFilter, presigned: bool) -> bytes:
+    """What stands behind the URL in every entry on a backend."""
+    entry: dict[str, Any] = {"presigned": presigned}
+    if backend.label is not None:
+        entry["label"] = backend.label
+    if wanted.verbose:
+        described = describe(backend)
+        described.pop("id")
+        described.pop("default_storage", None)
+        entry |= {"storage_id": backend.id, "controlled": True, **described}
+    return b'",' + orjson.dumps(entry)[1:]
+
+
+def describe(backend: Backend) -> dict[str, Any]:
+    """A backend as GET /service/storage-backends returns it."""
+    document: dict[str, Any] = {"id": backend.id}
+    if backend.label is not None:
+        document["label"] = backend.label
+    document |= {"store_type": "http_object_store", "provider": backend.provider}
+    if backend.region is not None:
+        document["region"] = backend.region
+    if backend.availability_zone is not None:
+        document["availability_zone"] = backend.availability_zone
+    document["store_product"] = backend.store_product
+    if backend.tags:
+        document["tags"] = backend.tags
+    if backend.default:
+        document["default_storage"] = True
+    return document

@@ -1,0 +1,63 @@
+"""Listings of documents: filters, order, pages. Rules 7-11."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import orjson
+
+from store.core import Store
+from store.http import Facts, Request, Response, read_position
+from store.metadata.query import Query, Sort, position_of
+from store.metadata.rows import Kind, Row
+from store.models.common import format_time
+from store.params import Params
+
+FORMATS = (
+    "urn:x-nmos:format:video",
+    "urn:x-tam:format:image",
+    "urn:x-nmos:format:audio",
+    "urn:x-nmos:format:data",
+    "urn:x-nmos:format:multi",
+)
+
+
+async def listing(store: Store, request: Request, query: Query) -> Response:
+    """One page of documents, with the classes of all related ids as facts."""
+    paging = store.paging(request)
+    limit = store.limit(request)
+    reverse = request.query.flag("reverse_order") or False
+    query = replace(query, limit=limit, reverse=reverse, after=paging.position(read_position))
+    rows, more = await store.metadata.page(query)
+    last = None
+    if more and rows:
+        row = rows[-1]
+        last = position_of(query.sort, row.kind, orjson.loads(row.document), row.created_ns)
+    related: dict[str, frozenset[str]] = {}
+    for row in rows:
+        if row.related:
+            related |= row.related
+    body = b"[" + b",".join([body_of(row) for row in rows]) + b"]"
+    return Response(
+        200, paging.headers(limit, len(rows), last, reverse=reverse), body, Facts(related=related)
+    )
+
+
+def body_of(row: Row) -> bytes:
+    """A row's JSON as clients get it: with the time of its last segment write spliced in."""
+    if row.segments_updated_ns is None:
+        return row.document
+    updated = format_time(row.segments_updated_ns).encode()
+    return row.document[:-1] + b',"segments_updated":"' + updated + b'"}'
+
+
+def sort_of(query: Params, choices: Mapping[str, Sort]) -> Sort:
+    """The `sort_by` of a query, `created` when absent. Raises `BadRequest`."""
+    return choices[query.choice("sort_by", choices) or "created"]
+
+
+def query_of(kind: Kind, request: Request) -> Query:
+    """A query with the filters that all kinds have."""
+    tags, tag_exists = request.query.tags()
+    return Query(kind, request.view, 0, tags=tags, tag_exists=tag_exists)

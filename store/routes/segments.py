@@ -1,0 +1,149 @@
+"""`/flows/{flowId}/segments` and `/flows/{flowId}/storage`."""
+
+from __future__ import annotations
+
+import orjson
+
+from store.core import Store
+from store.domain.segments import Registering, add_segments
+from store.domain.storage import allocate
+from store.domain.urls import UrlFilter, UrlWriter
+from store.errors import BadRequest, Error, NotFound
+from store.http import Facts, Request, Response, created, error_body, ok, utc_now
+from store.metadata.query import SegmentQuery
+from store.metadata.rows import SegmentPage, SegmentRow
+from store.models.common import BULK_SEGMENTS
+from store.models.parsing import load, validate
+from store.models.segment import SEGMENT_POST, SegmentPost
+from store.models.storage import StoragePost
+from store.params import is_uuid
+from store.routes.flows import deletion
+from store.timerange import ETERNITY, TimeRange
+
+
+async def get_segments(store: Store, request: Request) -> Response:
+    """GET /flows/{flowId}/segments"""
+    flow_id = request.params["flowId"]
+    if not is_uuid(flow_id):
+        raise NotFound("No such flow.")
+    query = request.query
+    paging = store.paging(request)
+    limit = store.limit(request)
+    reverse = query.flag("reverse_order") or False
+    after = paging.position(_start)
+    wanted = UrlFilter.of(query)
+    with_timerange = query.flag("include_object_timerange") or False
+    page = await store.metadata.segments(
+        SegmentQuery(
+            flow_id,
+            limit,
+            query.timerange("timerange"),
+            query.text("object_id"),
+            reverse,
+            after,
+        )
+    )
+    urls = UrlWriter(store.backends, request.view, wanted, store.now_ns() // 1_000_000_000)
+    body = b"[" + b",".join([segment_body(row, urls, with_timerange) for row in page.rows]) + b"]"
+    last = page.rows[-1].start_ns if page.more and page.rows else None
+    headers = paging.headers(limit, len(page.rows), last, reverse=reverse)
+    headers.append(("x-paging-timerange", _extent(page)))
+    facts = Facts(page.flow.classes, page.flow.related) if page.flow else Facts()
+    return Response(200, headers, body, facts)
+
+
+def _start(value: object) -> int:
+    """Where the segment before this page starts."""
+    assert isinstance(value, int)
+    return value
+
+
+def _extent(page: SegmentPage) -> str:
+    """The timerange that a page's segments span (rule 46)."""
+    if not page.rows:
+        return "()"
+    first, last = page.rows[0], page.rows[-1]
+    one, other = (TimeRange.parse(orjson.loads(row.document)["timerange"]) for row in (first, last))
+    return str(one.span(other))
+
+
+def segment_body(row: SegmentRow, urls: UrlWriter, with_timerange: bool) -> bytes:
+    """A segment as it is listed (rules 43-45)."""
+    obj = row.object
+    parts = [row.document[:-1]]
+    if with_timerange and obj.timerange is not None:
+        parts.append(b',"object_timerange":"' + obj.timerange.encode() + b'"')
+    if obj.key_frame_count is not None:
+        parts.append(b',"key_frame_count":%d' % obj.key_frame_count)
+    if row.init_object is not None:
+        init = orjson.dumps(row.init_object.id)
+        parts += [b',"init_object":{"object_id":', init, b',"get_urls":', urls.write(row.init_object), b"}"]
+    parts += [b',"get_urls":', urls.write(obj), b"}"]
+    return b"".join(parts)
+
+
+async def post_segments(store: Store, request: Request) -> Response:
+    """POST /flows/{flowId}/segments"""
+    posts = _posts(load(request.body))
+    using = Registering(store.metadata, store.backends, store.now_ns(), store.verify_uploads, request.expect)
+    outcomes = await add_segments(using, request.params["flowId"], [post for _, post in posts])
+    failed = [(said, error) for (said, _), error in zip(posts, outcomes, strict=True) if error]
+    if not failed:
+        return created(None)
+    if len(posts) == 1:
+        raise failed[0][1]
+    return ok({"failed_segments": [_failed(said, error) for said, error in failed]})
+
+
+def _posts(body: object) -> list[tuple[object, SegmentPost | Error]]:
+    """The segments of a body, each with what is wrong with it. Raises `BadRequest` for a body that is
+    no segment and no list of objects that each name their object."""
+    if not isinstance(body, list):
+        return [(body, validate(SEGMENT_POST, body))]
+    if not body:
+        raise BadRequest("The list of segments is empty.")
+    if len(body) > BULK_SEGMENTS:
+        raise BadRequest(f"At most {BULK_SEGMENTS} segments can be registered at once.")
+    if not all(isinstance(item, dict) and isinstance(item.get("object_id"), str) for item in body):
+        raise BadRequest("Every segment must be an object with an `object_id` that is a string.")
+    return [(item, _validated(item)) for item in body]
+
+
+def _validated(item: object) -> SegmentPost | Error:
+    try:
+        return validate(SEGMENT_POST, item)
+    except BadRequest as exc:
+        return exc
+
+
+def _failed(said: object, error: Error) -> dict[str, object]:
+    """One entry of flow-segment-bulk-failure.json; a timerange that is none is left out."""
+    assert isinstance(said, dict)
+    entry: dict[str, object] = {"object_id": said["object_id"]}
+    try:
+        entry["timerange"] = str(TimeRange.parse(said["timerange"]))
+    except (KeyError, TypeError, ValueError):
+        entry.pop("timerange", None)
+    body = error_body(type(error).__name__, error.summary, utc_now())
+    return {**entry, "error": orjson.loads(body)}
+
+
+async def delete_segments(store: Store, request: Request) -> Response:
+    """DELETE /flows/{flowId}/segments"""
+    timerange = request.query.timerange("timerange") or ETERNITY
+    return await deletion(store, request, timerange, request.query.text("object_id"), delete_flow=False)
+
+
+async def post_storage(store: Store, request: Request) -> Response:
+    """POST /flows/{flowId}/storage"""
+    post = validate(StoragePost, load(request.body) if request.body else {})
+    allocated = await allocate(
+        store.metadata,
+        store.backends,
+        request.params["flowId"],
+        post,
+        now_ns=store.now_ns(),
+        new_id=store.new_id,
+        expect=request.expect,
+    )
+    return created({"media_objects": allocated})
