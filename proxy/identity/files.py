@@ -31,11 +31,22 @@ def write_private(path: Path, data: bytes, *, replace: bool) -> None:
 
     FileExistsError when the file is there and `replace` is false: two first starts cannot both win.
     """
+    _write(path, data, mode=0o600, replace=replace)
+
+
+def write_shared(path: Path, data: bytes) -> None:
+    """Replace a file that others may read, whole and durable or not at all. Keeps the mode it has."""
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644
+    _write(path, data, mode=mode, replace=True)
+
+
+def _write(path: Path, data: bytes, *, mode: int, replace: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with open(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -127,6 +127,15 @@ def remember_clear(folder: Path, made: Mapping[str, str]) -> None:
         write_private(path, json.dumps(document, indent=2).encode() + b"\n", replace=True)
 
 
+def forget_clear(folder: Path, client_id: str) -> None:
+    """Take a client's secret, which no longer counts, out of `clients.secret`."""
+    path = folder / CLEAR_NAME
+    with locked(path):
+        document = read_clear(folder)
+        if document.pop(client_id, None) is not None:
+            write_private(path, json.dumps(document, indent=2).encode() + b"\n", replace=True)
+
+
 def read_clear(folder: Path) -> dict[str, str]:
     """The clear secrets of `clients.secret`, empty without that file. ValueError when it is broken."""
     try:

@@ -1,0 +1,1 @@
+"""Commands of `tams-proxy`, one module per noun."""

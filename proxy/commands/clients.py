@@ -1,0 +1,188 @@
+"""`tams-proxy client`: the built-in clients, added, rotated, removed and listed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import YAMLError
+
+from proxy.identity.clients import Client, check_client_id, parse_clients
+from proxy.identity.files import locked, write_shared
+from proxy.identity.principal import DELETE, READ, WRITE
+from proxy.identity.secrets import (
+    SECRETS_NAME,
+    add_secret,
+    forget_clear,
+    hash_chosen,
+    hash_random,
+    new_secret,
+    read_secrets,
+    remove_secrets,
+)
+
+CLIENTS_NAME = "clients.yaml"
+
+app = typer.Typer(help="The clients of the built-in token endpoint.", no_args_is_help=True)
+
+Data = Annotated[Path, typer.Option("--data", help="The data folder, where hashes of secrets are.")]
+Policies = Annotated[Path, typer.Option("--policies", help="The policy folder, where clients.yaml is.")]
+Chosen = Annotated[bool, typer.Option("--password", help="Ask for a password instead of making a secret.")]
+DATA, POLICIES = Path("data"), Path("policies")
+
+
+@app.command()
+def add(
+    client_id: str,
+    group: Annotated[list[str] | None, typer.Option(help="A group of the policy; may be repeated.")] = None,
+    scope: Annotated[list[str] | None, typer.Option(help="A scope; read, write and delete if none.")] = None,
+    password: Chosen = False,
+    data: Data = DATA,
+    policies: Policies = POLICIES,
+) -> None:
+    """Add a client and print its secret, once."""
+    scopes = scope if scope else [READ, WRITE, DELETE]
+    with refusals():
+        path = policies / CLIENTS_NAME
+        with locked(path):
+            changed = with_client(_text(path), client_id, group or [], scopes)
+            secret, hashed = _secret(client_id, password)
+            write_shared(path, changed.encode())
+        add_secret(data / SECRETS_NAME, client_id, hashed, int(time.time()))
+    _show(secret)
+
+
+@app.command()
+def rotate(
+    client_id: str,
+    overlap: Annotated[int, typer.Option(help="Minutes for which the old secret still counts.")] = 0,
+    password: Chosen = False,
+    data: Data = DATA,
+    policies: Policies = POLICIES,
+) -> None:
+    """Give a client a new secret and print it, once."""
+    with refusals():
+        if client_id not in _clients(policies):
+            raise ValueError(f"there is no client {client_id!r}")
+        secret, hashed = _secret(client_id, password)
+        add_secret(data / SECRETS_NAME, client_id, hashed, int(time.time()), overlap_s=max(overlap, 0) * 60)
+        forget_clear(data, client_id)
+    _show(secret)
+
+
+@app.command()
+def remove(client_id: str, data: Data = DATA, policies: Policies = POLICIES) -> None:
+    """Remove a client, its secrets and with them its tokens."""
+    with refusals():
+        path = policies / CLIENTS_NAME
+        with locked(path):
+            write_shared(path, without_client(_text(path), client_id).encode())
+        remove_secrets(data / SECRETS_NAME, client_id)
+        forget_clear(data, client_id)
+    typer.echo(f"removed {client_id}")
+
+
+@app.command("list")
+def list_clients(data: Data = DATA, policies: Policies = POLICIES) -> None:
+    """List the clients, their groups and scopes."""
+    with refusals():
+        clients, secrets = _clients(policies), read_secrets(data / SECRETS_NAME)
+    table = Table("client", "groups", "scopes", "secrets", box=None)
+    for client in clients.values():
+        count = len(secrets.get(client.id, ()))
+        table.add_row(
+            client.id, ", ".join(sorted(client.groups)), " ".join(sorted(client.scopes)), str(count)
+        )
+    Console().print(table)
+
+
+def with_client(text: str, client_id: str, groups: Iterable[str], scopes: Iterable[str]) -> str:
+    """The clients.yaml with one more client, comments kept. ValueError when it is there or not acceptable."""
+    if check_client_id(client_id) in parse_clients(text.encode()):
+        raise ValueError(f"there is a client {client_id!r} already")
+    document = _load(text)
+    entry = CommentedMap(id=client_id)
+    for name, values in (("groups", groups), ("scopes", scopes)):
+        sequence = CommentedSeq(values)
+        sequence.fa.set_flow_style()
+        entry[name] = sequence
+    document["clients"].append(entry)
+    changed = _dump(document)
+    parse_clients(changed.encode())
+    return changed
+
+
+def without_client(text: str, client_id: str) -> str:
+    """The clients.yaml without that client, comments of the others kept. ValueError when it is not there."""
+    document = _load(text)
+    found = [number for number, entry in enumerate(document["clients"]) if entry.get("id") == client_id]
+    if not found:
+        raise ValueError(f"there is no client {client_id!r}")
+    del document["clients"][found[0]]
+    return _dump(document)
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turns what the files refuse into a message and exit status 1."""
+    try:
+        yield
+    except (ValueError, OSError) as exc:
+        typer.echo(f"error: {exc}", err=True)
+        raise typer.Exit(1) from exc
+
+
+def _clients(policies: Path) -> dict[str, Client]:
+    return dict(parse_clients(_text(policies / CLIENTS_NAME).encode()))
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else "clients: []\n"
+
+
+def _load(text: str) -> Any:
+    parse_clients(text.encode())
+    try:
+        return _yaml().load(text)
+    except YAMLError as exc:
+        raise ValueError(f"clients are not readable: {exc}") from exc
+
+
+def _dump(document: Any) -> str:
+    if document["clients"]:
+        document["clients"].fa.set_block_style()
+    out = StringIO()
+    _yaml().dump(document, out)
+    return out.getvalue()
+
+
+def _yaml() -> YAML:
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 110
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    return yaml
+
+
+def _secret(client_id: str, chosen: bool) -> tuple[str | None, str]:
+    """What to show, and what to store."""
+    if chosen:
+        password = typer.prompt("password", hide_input=True, confirmation_prompt=True)
+        return None, hash_chosen(client_id, password)
+    secret = new_secret()
+    return secret, hash_random(secret)
+
+
+def _show(secret: str | None) -> None:
+    if secret is not None:
+        typer.echo(secret)
+        typer.echo("keep it: it is not stored and cannot be shown again", err=True)
