@@ -217,6 +217,12 @@ def _tags(value: object) -> dict[str, TagValue]:
     return value
 
 
+def _tag_value(value: object) -> TagValue:
+    if isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, str) for item in value)):
+        return value
+    raise refusal("must be a string or an array of strings")
+
+
 _TAG_VALUE_SCHEMA: Final[dict[str, Any]] = {
     "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]
 }
@@ -316,7 +322,7 @@ class Ratio(Model):
 
 
 TAG_VALUE: Final[TypeAdapter[TagValue]] = TypeAdapter(
-    Annotated[str | list[str], WithJsonSchema(_TAG_VALUE_SCHEMA)]
+    Annotated[TagValue, PlainValidator(_tag_value), WithJsonSchema(_TAG_VALUE_SCHEMA)]
 )
 TAGS_BODY: Final[TypeAdapter[dict[str, TagValue]]] = TypeAdapter(Tags)
 LABEL: Final[TypeAdapter[str]] = TypeAdapter(Label, config=ConfigDict(strict=True))

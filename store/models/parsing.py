@@ -90,7 +90,7 @@ def _refuse_unsafe(document: object, *, may_hold_nul: bool) -> None:
                 raise errors.BadRequest("the body holds a number that is too large")
         level = below
         depth += 1
-        if level and depth > MAX_DEPTH:
+        if depth >= MAX_DEPTH and any(type(value) in (dict, list) for value in level):
             raise errors.BadRequest(f"the body is nested deeper than {MAX_DEPTH} levels")
 
 
