@@ -153,21 +153,24 @@ class Metadata(Protocol):
         self, objects: Sequence[ObjectRow], flow: Ref, flow_version: int, expect: Expect | None
     ) -> None:
         """Create rows of new objects. Raises `errors.BadRequest`, one uniform summary, when any of the
-        ids is taken, `Stale` when the flow has changed; then none is created."""
+        ids is taken or stands twice, `Stale` when the flow has changed; then none is created."""
         ...
 
     async def replace_object(self, row: ObjectRow, expect: Expect | None) -> None:
-        """Write an object's row if it still has `row.version`, else raise `Stale`."""
+        """Write an object's row if it still has `row.version`, else raise `Stale`. The bytes of instances
+        that the row has no more are doomed."""
         ...
 
     async def hold(self, object_ids: Iterable[str], reference: str, holder: str, held: bool) -> None:
-        """Add or drop a reference of the kinds KEY and STREAM (`rows.Reference`) to objects."""
+        """Add or drop a reference of the kinds KEY and STREAM (`rows.Reference`) to objects. Raises
+        `errors.NotFound` when one of those to be held does not exist; then none is held."""
         ...
 
     async def collect(self, allocated_before_ns: int, limit: int) -> list[Doomed]:
         """Forget up to `limit` objects that nothing refers to: registered ones whose references of all
         four kinds are gone, and those allocated before the given time and never registered. Returns the
-        bytes to remove, earlier ones that are still listed first; they stay listed until `removed`."""
+        bytes to remove, earlier ones that are still listed first; they stay listed until `removed`. While
+        many times the limit are listed (a storage backend is down) no more are forgotten."""
         ...
 
     async def removed(self, doomed: Iterable[Doomed]) -> None:

@@ -1,0 +1,301 @@
+"""The metadata in one SQLite file: WAL, every commit synced, several processes on one host.
+
+Short reads are answered on the event loop, long ones on threads; one thread writes, and one commit
+carries all the writes that are waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from store import errors
+from store.errors import Error
+from store.metadata import sqlite_facts, sqlite_objects, sqlite_page, sqlite_rows, sqlite_segments
+from store.metadata.protocol import AddSegments, DeleteSegments, Stale
+from store.metadata.query import Query, SegmentQuery
+from store.metadata.rows import (
+    Change,
+    DeletedSegments,
+    Doomed,
+    Expect,
+    Kind,
+    ObjectFact,
+    ObjectPage,
+    ObjectRow,
+    Ref,
+    Role,
+    Row,
+    SegmentPage,
+    StoredEvent,
+)
+from store.metadata.sqlite_reader import Readers
+from store.metadata.sqlite_schema import VERSION, prepare
+from store.metadata.sqlite_writer import Writer, translated
+from store.metadata.tables import event_of
+from store.timerange import TimeRange
+from store.view import View
+
+MANY_IDS: Final = 500
+"""With more ids than this a read goes to a thread at once."""
+FORGET_CHUNK: Final = 5_000
+"""How many events are dropped in one transaction, so that other writes get their turn."""
+
+
+async def open_sqlite(path: Path) -> Sqlite:
+    """The database in the file at `path`, made or brought to this version's schema.
+
+    Raises `errors.Unavailable` when it cannot be opened or a newer version made it, `errors.Full` when
+    no space is left.
+    """
+    try:
+        await asyncio.to_thread(prepare, path)
+    except sqlite3.Error as exc:
+        raise translated(exc) from exc
+    return Sqlite(path)
+
+
+class Sqlite:
+    """`Metadata` in one SQLite file. Open it in the process that uses it, not before a fork."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._readers = Readers(path)
+        self._writer = Writer(path)
+
+    async def rows(self, refs: Iterable[Ref]) -> dict[Ref, Row]:
+        """The rows that exist among `refs`."""
+        wanted = list(refs)
+        if len(wanted) == 1:
+            ref = wanted[0]
+            row = await self._readers.single(lambda connection: sqlite_rows.get(connection, ref))
+            return {} if row is None else {ref: row}
+        if not wanted:
+            return {}
+        read = self._readers.single if len(wanted) <= MANY_IDS else self._readers.long
+        return await read(lambda connection: sqlite_rows.get_many(connection, wanted))
+
+    async def page(self, query: Query) -> tuple[list[Row], bool]:
+        """The rows of a listing in its order, and whether more follow."""
+        return await self._readers.snapshot(lambda connection: sqlite_page.page(connection, query))
+
+    async def write(self, change: Change) -> None:
+        """Apply a change. Raises `Stale`, `errors.Expectation`."""
+        await self._writer.run(lambda connection: sqlite_rows.apply(connection, change))
+
+    async def timerange(self, flow_id: str, within: TimeRange) -> tuple[str, str] | None:
+        """The timeranges of the first and the last segment that overlap `within`."""
+        return await self._readers.snapshot(
+            lambda connection: sqlite_segments.timerange(connection, flow_id, within)
+        )
+
+    async def segments(self, query: SegmentQuery) -> SegmentPage:
+        """A page of segments with their objects, and the flow's row, of one snapshot."""
+
+        def read(connection: sqlite3.Connection) -> SegmentPage:
+            flow = sqlite_rows.get(connection, Ref(Kind.FLOW, query.flow_id))
+            if flow is None:
+                return SegmentPage(None, [], False)
+            return SegmentPage(flow, *sqlite_segments.page(connection, query))
+
+        return await self._readers.snapshot(read)
+
+    async def add_segments(self, request: AddSegments) -> list[Error | None]:
+        """Register segments; one entry per segment, None where it was written."""
+        return await self._writer.run(lambda connection: _add(connection, request))
+
+    async def delete_segments(self, request: DeleteSegments) -> DeletedSegments:
+        """Delete segments, bounded."""
+        return await self._writer.run(lambda connection: _delete(connection, request))
+
+    async def objects(self, ids: Iterable[str]) -> dict[str, ObjectRow]:
+        """The object rows that exist among `ids`."""
+        wanted = list(dict.fromkeys(ids))
+        read = self._readers.single if len(wanted) <= MANY_IDS else self._readers.long
+        return await read(lambda connection: sqlite_objects.load(connection, wanted))
+
+    async def object_page(self, object_id: str, flows: Query, after: str | None) -> ObjectPage | None:
+        """An object with a page of the flows that refer to it."""
+        return await self._readers.snapshot(
+            lambda connection: sqlite_facts.object_page(connection, object_id, flows, after)
+        )
+
+    async def object_facts(self, ids: Iterable[str], view: View | None) -> dict[str, ObjectFact]:
+        """What authorising the use of objects needs."""
+        wanted = list(dict.fromkeys(ids))
+        read = self._readers.snapshot if len(wanted) <= MANY_IDS else self._readers.long
+        return await read(lambda connection: sqlite_facts.object_facts(connection, wanted, view))
+
+    async def object_at(self, backend_id: str, key: str) -> str | None:
+        """The id of the object that has an instance at this key."""
+        sql = "SELECT object_id FROM instances WHERE backend_id = ? AND key = ? LIMIT 1"
+        found = await self._readers.single(
+            lambda connection: connection.execute(sql, (backend_id, key)).fetchone()
+        )
+        return None if found is None else str(found[0])
+
+    async def allocate(
+        self, objects: Sequence[ObjectRow], flow: Ref, flow_version: int, expect: Expect | None
+    ) -> None:
+        """Create rows of new objects, all or none."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            _flow(connection, flow.id, flow_version)
+            sqlite_rows.check(connection, expect)
+            ids = {row.id for row in objects}
+            if len(ids) < len(objects) or sqlite_objects.load(connection, ids):
+                raise errors.BadRequest("An object id cannot be used.")
+            _save(connection, objects, {})
+
+        await self._writer.run(work)
+
+    async def replace_object(self, row: ObjectRow, expect: Expect | None) -> None:
+        """Write an object's row if it still has its version."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            sqlite_rows.check(connection, expect)
+            before = sqlite_objects.load(connection, [row.id])
+            if row.id not in before or before[row.id].version != row.version:
+                raise Stale
+            _save(connection, [row], before)
+
+        await self._writer.run(work)
+
+    async def hold(self, object_ids: Iterable[str], reference: str, holder: str, held: bool) -> None:
+        """Add or drop a reference from outside the segments."""
+        wanted = list(dict.fromkeys(object_ids))
+        await self._writer.run(
+            lambda connection: sqlite_objects.hold(connection, wanted, reference, holder, held)
+        )
+
+    async def collect(self, allocated_before_ns: int, limit: int) -> list[Doomed]:
+        """Forget objects that nothing refers to; the bytes to remove."""
+        return await self._writer.run(
+            lambda connection: sqlite_objects.collect(connection, allocated_before_ns, limit)
+        )
+
+    async def removed(self, doomed: Iterable[Doomed]) -> None:
+        """The bytes are gone: strike them off."""
+        gone = list(doomed)
+        await self._writer.run(lambda connection: sqlite_objects.strike_off(connection, gone))
+
+    async def events(self, after: int, limit: int) -> list[StoredEvent]:
+        """Events behind a sequence number, in order."""
+        sql = "SELECT sequence, document FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?"
+        found = await self._readers.single(
+            lambda connection: connection.execute(sql, (after, limit)).fetchall()
+        )
+        return [StoredEvent(sequence, event_of(orjson.loads(document))) for sequence, document in found]
+
+    async def forget_events(self, before_ns: int) -> None:
+        """Drop events older than the given time."""
+        sql = """DELETE FROM events WHERE sequence IN
+            (SELECT sequence FROM events WHERE time_ns < ? LIMIT ?)"""
+        values = (before_ns, FORGET_CHUNK)
+        while await self._writer.run(lambda connection: connection.execute(sql, values).rowcount):
+            pass
+
+    async def lease(self, name: str, holder: str, now_ns: int, until_ns: int) -> bool:
+        """Take, renew or give back a lease."""
+
+        def work(connection: sqlite3.Connection) -> bool:
+            sql = "SELECT holder, until_ns FROM leases WHERE name = ?"
+            found = connection.execute(sql, (name,)).fetchone()
+            if found is not None and found[0] != holder and found[1] > now_ns:
+                return False
+            if until_ns > now_ns:
+                connection.execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?)", (name, holder, until_ns))
+            else:
+                connection.execute("DELETE FROM leases WHERE name = ?", (name,))
+            return True
+
+        return await self._writer.run(work)
+
+    async def check(self) -> Mapping[str, str]:
+        """Facts for operators; raises `errors.Unavailable` when reading or writing does not work."""
+        sql = "SELECT max(version) FROM schema_version"
+        (found,) = await self._readers.long(lambda connection: connection.execute(sql).fetchone())
+        await self._writer.run(lambda connection: None)
+        if found != VERSION:
+            raise errors.Unavailable("The metadata database has another schema version.")
+        return {
+            "engine": "sqlite",
+            "version": sqlite3.sqlite_version,
+            "place": str(self._path),
+            "schema_version": str(found),
+        }
+
+    async def close(self) -> None:
+        """Finish the writes in hand and let go of the database."""
+        await self._writer.close()
+        await self._readers.close()
+
+
+def _flow(connection: sqlite3.Connection, flow_id: str, version: int) -> Row:
+    """A flow's row. Raises `Stale` when it has another version."""
+    row = sqlite_rows.get(connection, Ref(Kind.FLOW, flow_id))
+    if row is None or row.version != version:
+        raise Stale
+    return row
+
+
+def _save(connection: sqlite3.Connection, rows: Sequence[ObjectRow], before: Mapping[str, ObjectRow]) -> None:
+    """Write objects outside a registration; those that are registered may be garbage from the start."""
+    if rows:
+        sqlite_objects.save(connection, rows, before, sqlite_rows.next_versions(connection, len(rows)))
+        sqlite_objects.suspect(connection, [row.id for row in rows if row.role is not Role.UNUSED])
+
+
+def _touch(connection: sqlite3.Connection, flow: Row, now_ns: int) -> Row:
+    """A flow whose segments have changed; its version stays."""
+    sql = "UPDATE resources SET segments_updated_ns = ? WHERE kind = 'flow' AND id = ?"
+    connection.execute(sql, (now_ns, flow.id))
+    return replace(flow, segments_updated_ns=now_ns)
+
+
+def _add(connection: sqlite3.Connection, request: AddSegments) -> list[Error | None]:
+    flow = _flow(connection, request.flow_id, request.flow_version)
+    sqlite_rows.check(connection, request.expect)
+    if not request.segments:
+        return []
+    registrar = sqlite_segments.registrar(connection, request)
+    before = dict(registrar.objects)
+    results = [registrar.register(segment) for segment in request.segments]
+    if not registrar.accepted:
+        return results
+    changed = [registrar.objects[id] for id in registrar.changed]
+    if changed:
+        _save_registered(connection, changed, before)
+    sqlite_segments.insert(connection, flow.id, registrar.accepted)
+    sqlite_objects.count_uses(connection, registrar.uses())
+    flow = _touch(connection, flow, request.now_ns)
+    sqlite_rows.append_events(connection, request.announce(flow, registrar.accepted))
+    return results
+
+
+def _save_registered(
+    connection: sqlite3.Connection, rows: Sequence[ObjectRow], before: Mapping[str, ObjectRow]
+) -> None:
+    sqlite_objects.save(connection, rows, before, sqlite_rows.next_versions(connection, len(rows)))
+    sqlite_objects.suspect(connection, [row.id for row in rows if row.role is Role.INIT])
+
+
+def _delete(connection: sqlite3.Connection, request: DeleteSegments) -> DeletedSegments:
+    flow = sqlite_rows.get(connection, Ref(Kind.FLOW, request.flow_id))
+    version = request.flow_version
+    if version is not None and (flow is None or flow.version != version):
+        raise Stale
+    sqlite_rows.check(connection, request.expect)
+    if flow is None:
+        return DeletedSegments(0, None, None, False)
+    done = sqlite_segments.delete(connection, flow.id, request.timerange, request.object_id, request.limit)
+    if done.start_ns is not None and done.stop_ns is not None:
+        flow = _touch(connection, flow, request.now_ns)
+        sqlite_rows.append_events(connection, request.announce(flow, done.start_ns, done.stop_ns))
+    return done

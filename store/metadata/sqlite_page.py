@@ -1,0 +1,196 @@
+"""Listings in SQLite: which index leads to a page at least cost, and walking along it.
+
+Measured: merging one limited ordered walk per value costs 0.3 ms where `IN` with `DISTINCT` costs 600.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from operator import itemgetter
+from typing import Final
+
+from store.metadata.query import Position, Query, Sort, sort_key
+from store.metadata.rows import Row
+from store.metadata.sqlite_list import (
+    SORT_COLUMN,
+    Condition,
+    Facet,
+    Plan,
+    allowed,
+    condition_of,
+    fetch_sql,
+    joined,
+    plan_of,
+    ranked_sql,
+    visible,
+)
+from store.metadata.sqlite_rows import classes_of, json_text, row_of
+from store.metadata.sqlite_scan import Walk, by_facet, by_sort, key_of
+from store.view import View
+from store.view import visible as seen
+
+SMALL: Final = 500
+"""Up to so many candidates are looked at one by one, whatever the order."""
+PATIENCE: Final = 2_000
+"""After so many candidates of a sort's own index, most of them hidden, another way is taken."""
+COUNTED: Final = 4_000
+"""How far facets are counted to tell which is the narrower."""
+SETS: Final = 300
+"""Up to so many sets of classes are told apart for a view that is denied some."""
+
+FOUND: Final = """SELECT {} FROM json_each(?) w
+    CROSS JOIN terms t ON t.kind = ? AND t.facet = ? AND t.value = w.value LIMIT ?"""
+# From each value the index leads to the next one, past all of its entries.
+CLASS_SETS: Final = """WITH RECURSIVE sets (value) AS (
+        SELECT min(value) FROM terms WHERE kind = ?1 AND facet = 'classes'
+        UNION ALL SELECT (SELECT min(value) FROM terms WHERE kind = ?1 AND facet = 'classes'
+            AND value > sets.value) FROM sets WHERE sets.value IS NOT NULL)
+    SELECT value FROM sets WHERE value IS NOT NULL LIMIT ?2"""
+
+
+def page(connection: sqlite3.Connection, query: Query) -> tuple[list[Row], bool]:
+    """The rows of a listing in its order, and whether more follow."""
+    plan = plan_of(query)
+    after = query.after
+    if after is not None and after.value is None and SORT_COLUMN[query.sort] != "sort_text":
+        # Every row has a time: all come before such a position.
+        if not query.reverse:
+            return [], False
+        query = replace(query, after=None)
+    rows = [] if plan.void else _rows(connection, query, plan)
+    return rows[: query.limit], len(rows) > query.limit
+
+
+def _rows(connection: sqlite3.Connection, query: Query, plan: Plan) -> list[Row]:
+    """The rows in order, one more than the limit at least where there are so many."""
+    if query.ids is not None:
+        return _chosen(connection, query, plan, sorted(query.ids))
+    sight, exact = _sight(connection, query.kind, plan.view)
+    ways = plan.facets if sight is None else (*plan.facets, sight)
+    way, ids = _way(connection, query, ways)
+    if ids is not None:
+        return _chosen(connection, query, plan, ids)
+    view = None if way is sight and exact else plan.view
+    walk = Walk(query.kind, query.reverse, query.limit + 1)
+    others = joined((*plan.conditions, *(condition_of(f) for f in plan.facets if f is not way)))
+    if way is None:
+        candidates = by_sort(connection, walk, query.sort, query.after)
+        return _fill(connection, walk, candidates, others, view)
+    if query.sort is Sort.CREATED:
+        candidates = by_facet(connection, walk, way, query.after)
+        return _fill(connection, walk, candidates, others, view)
+    everything = joined((*plan.conditions, *map(condition_of, plan.facets)))
+    candidates = _up_to(PATIENCE, by_sort(connection, walk, query.sort, query.after))
+    rows = _fill(connection, walk, candidates, everything, plan.view)
+    if len(rows) >= walk.wanted:
+        return rows
+    if view is not None:
+        others = joined((others, *visible(view)))
+    return _ranked(connection, query, way, others)
+
+
+def _sight(connection: sqlite3.Connection, kind: str, view: View | None) -> tuple[Facet | None, bool]:
+    """What finds all that a view sees, and whether it finds nothing else.
+
+    Where classes are denied, the sets of classes that occur are told apart, so that what is hidden is not
+    even walked past; unless they are too many.
+    """
+    if view is None:
+        return None, True
+    if not view.deny:
+        return allowed(view), True
+    sets = [row[0] for row in connection.execute(CLASS_SETS, (kind, SETS + 1))]
+    if len(sets) > SETS:
+        return allowed(view), False
+    return Facet("classes", tuple(text for text in sets if view.sees(classes_of(text)))), True
+
+
+def _way(
+    connection: sqlite3.Connection, query: Query, ways: Sequence[Facet]
+) -> tuple[Facet | None, list[str] | None]:
+    """The facet that finds the fewest rows, and the ids it finds where these are few.
+
+    What is asked for comes before what is seen, for it is narrower more often.
+    """
+    if not ways or (len(ways) == 1 and query.sort is Sort.CREATED):
+        return (ways[0] if ways else None), None
+    for way in ways:
+        if _count(connection, query.kind, way, SMALL + 1) <= SMALL:
+            values = (way.values_text, query.kind, way.name, SMALL)
+            return way, [row[0] for row in connection.execute(FOUND.format("DISTINCT t.id"), values)]
+    if len(ways) == 1:
+        return ways[0], None
+    return min(ways, key=lambda way: _count(connection, query.kind, way, COUNTED)), None
+
+
+def _count(connection: sqlite3.Connection, kind: str, way: Facet, most: int) -> int:
+    sql = f"SELECT count(*) FROM ({FOUND.format('1')})"
+    (count,) = connection.execute(sql, (way.values_text, kind, way.name, most)).fetchone()
+    return int(count)
+
+
+def _up_to(most: int, candidates: Iterable[list[str]]) -> Iterator[list[str]]:
+    """Candidates, until there were that many."""
+    count = 0
+    for ids in candidates:
+        yield ids
+        count += len(ids)
+        if count >= most:
+            return
+
+
+def _fill(
+    connection: sqlite3.Connection,
+    walk: Walk,
+    candidates: Iterable[list[str]],
+    passes: Condition,
+    view: View | None,
+) -> list[Row]:
+    """Of candidates in order, the rows that pass and are seen, until there are enough."""
+    rows: list[Row] = []
+    for ids in candidates:
+        found = {row.id: row for row, _ in _fetch(connection, walk.kind, ids, passes, view)}
+        rows += [found[id] for id in ids if id in found]
+        if len(rows) >= walk.wanted:
+            break
+    return rows
+
+
+def _fetch(
+    connection: sqlite3.Connection, kind: str, ids: Sequence[str], passes: Condition, view: View | None
+) -> Iterator[tuple[Row, str | None]]:
+    """Of candidates the rows that pass and are seen, each with its text to sort by."""
+    for record in connection.execute(fetch_sql(passes), (json_text(ids), kind, *passes.values)):
+        row = row_of(record)
+        if seen(view, row.classes):
+            yield row, record[-1]
+
+
+def _chosen(connection: sqlite3.Connection, query: Query, plan: Plan, ids: Sequence[str]) -> list[Row]:
+    """All that pass of candidates in any order, in order."""
+    passes = joined((*plan.conditions, *map(condition_of, plan.facets)))
+    keyed = []
+    for row, text in _fetch(connection, query.kind, ids, passes, plan.view):
+        value = {"created_rank": row.created_ns, "updated_rank": row.updated_ns, "sort_text": text}
+        key = sort_key(query.sort, Position(value[SORT_COLUMN[query.sort]], row.id))
+        keyed.append((key, row))
+    keyed.sort(key=itemgetter(0), reverse=query.reverse)
+    if query.after is not None:
+        last = sort_key(query.sort, query.after)
+        keyed = [each for each in keyed if (each[0] < last if query.reverse else each[0] > last)]
+    return [row for _, row in keyed]
+
+
+def _ranked(connection: sqlite3.Connection, query: Query, way: Facet, passes: Condition) -> list[Row]:
+    """A page in an order that the facet has no index for: all it finds is sorted."""
+    start: tuple[int | str | bytes, ...] = ()
+    if query.after is not None:
+        value = query.after.value
+        start = (1, "", query.after.id) if value is None else (0, *key_of(query.sort, query.after))
+    sql = ranked_sql(query.sort, passes, after=bool(start), reverse=query.reverse)
+    values = (way.values_text, query.kind, way.name, *passes.values, *start, query.limit + 1)
+    ids = [record[2] for record in connection.execute(sql, values)]
+    walk = Walk(query.kind, query.reverse, query.limit + 1)
+    return _fill(connection, walk, [ids], Condition(""), None)

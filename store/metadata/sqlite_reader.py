@@ -1,0 +1,133 @@
+"""Reads: short ones on the event loop, long ones on a few threads, each in one snapshot."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, TypeVar
+
+from store import errors
+from store.metadata.sqlite_schema import BUSY_S, connect
+from store.metadata.sqlite_writer import UNSTORABLE, primary, translated, unstorable
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], T]
+
+STRIDE: Final = 1_000
+"""How many steps of SQLite's machine pass between two looks at the budget."""
+BUDGET: Final = 100
+"""Strides that a read on the event loop may take: about 2 ms. What takes longer is moved to a thread."""
+THREADS: Final = 4
+
+_MOVES = (sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+class _Reader:
+    """One connection for one thread. `budget` None never stops a read."""
+
+    def __init__(self, path: Path, budget: int | None) -> None:
+        self.connection = connect(path, busy_s=BUSY_S if budget is None else 0)
+        self.connection.execute("PRAGMA query_only = ON")
+        self._strides = 0
+        if budget is not None:
+            limit = budget
+
+            def spent() -> bool:
+                self._strides += 1
+                return self._strides > limit
+
+            self.connection.set_progress_handler(spent, STRIDE)
+
+    def single(self, work: Work[T]) -> T:
+        """A read of one statement, which is a snapshot by itself."""
+        self._strides = 0
+        return work(self.connection)
+
+    def snapshot(self, work: Work[T]) -> T:
+        """A read of several statements in one snapshot."""
+        connection = self.connection
+        self._strides = 0
+        connection.execute("BEGIN")
+        try:
+            return work(connection)
+        finally:
+            # An interrupted or failed read may have ended the transaction by itself.
+            if connection.in_transaction:
+                self._strides = 0
+                connection.execute("ROLLBACK")
+
+
+class Readers:
+    """The connections that a process reads by: one for each event loop, made when first used, and a few
+    for threads."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._open: list[_Reader] = []
+        self._closed = False
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="sqlite-reader")
+
+    async def single(self, work: Work[T]) -> T:
+        """The result of a read of one statement. Raises `errors.Unavailable`, `errors.BadRequest`."""
+        try:
+            return self._mine(BUDGET).single(work)
+        except sqlite3.Error as exc:
+            if primary(exc) not in _MOVES:
+                raise translated(exc) from exc
+        except UNSTORABLE as exc:
+            raise unstorable(exc) from exc
+        return await self.long(work)
+
+    async def snapshot(self, work: Work[T]) -> T:
+        """The result of a read in one snapshot, which must be repeatable. Raises as `single` does."""
+        try:
+            return self._mine(BUDGET).snapshot(work)
+        except sqlite3.Error as exc:
+            if primary(exc) not in _MOVES:
+                raise translated(exc) from exc
+        except UNSTORABLE as exc:
+            raise unstorable(exc) from exc
+        return await self.long(work)
+
+    async def long(self, work: Work[T]) -> T:
+        """As `snapshot`, for what is known to take long: off the event loop at once."""
+        if self._closed:
+            raise errors.Unavailable("The metadata database is closed.")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, self._threaded, work)
+        except sqlite3.Error as exc:
+            raise translated(exc) from exc
+        except UNSTORABLE as exc:
+            raise unstorable(exc) from exc
+
+    def _threaded(self, work: Work[T]) -> T:
+        return self._mine(None).snapshot(work)
+
+    def _mine(self, budget: int | None) -> _Reader:
+        """This thread's own reader."""
+        found: _Reader | None = getattr(self._local, "reader", None)
+        return found if found is not None and not self._closed else self._made(budget)
+
+    def _made(self, budget: int | None) -> _Reader:
+        with self._lock:
+            if self._closed:
+                raise errors.Unavailable("The metadata database is closed.")
+            reader = _Reader(self._path, budget)
+            self._open.append(reader)
+        self._local.reader = reader
+        return reader
+
+    async def close(self) -> None:
+        """Let the reads in hand end, then close all connections."""
+        self._closed = True
+        await asyncio.to_thread(self._pool.shutdown)
+        with self._lock:
+            for reader in self._open:
+                reader.connection.close()
+            self._open.clear()

@@ -1,0 +1,135 @@
+"""The tables of the SQLite implementation, and how a connection to them is opened."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from store import errors
+
+VERSION: Final = 1
+BUSY_S: Final = 10.0
+"""How long a writer, or a reader off the event loop, waits for another process."""
+
+# Times that listings sort by are kept negated (`*_rank`), so that newest first with ties by id ascending is
+# one ascending index range. `terms` drives listings: one row per value a document can be found by.
+# `uses` counts, per object and flow, the segments that need it, directly or as the init object of theirs.
+_TABLES: Final = """
+CREATE TABLE schema_version (version INTEGER NOT NULL);
+CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO counters VALUES ('version', 0);
+
+CREATE TABLE resources (
+    kind TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL,
+    created_rank INTEGER NOT NULL, updated_rank INTEGER NOT NULL, segments_updated_ns INTEGER,
+    classes TEXT NOT NULL, related TEXT, sort_text TEXT, format TEXT, codec TEXT, profile_id TEXT,
+    status TEXT, frame_width INTEGER, frame_height INTEGER, init_segments INTEGER NOT NULL,
+    private BLOB, document BLOB NOT NULL,
+    UNIQUE (kind, id)
+);
+CREATE INDEX resources_created ON resources (kind, created_rank, id);
+CREATE INDEX resources_updated ON resources (kind, updated_rank, id);
+CREATE INDEX resources_text ON resources (kind, sort_text, id);
+
+CREATE TABLE terms (
+    kind TEXT NOT NULL, facet TEXT NOT NULL, value NOT NULL, rank INTEGER NOT NULL, id TEXT NOT NULL,
+    PRIMARY KEY (kind, facet, value, rank, id)
+) WITHOUT ROWID;
+CREATE INDEX terms_of ON terms (kind, id, facet, value);
+
+CREATE TABLE segments (
+    flow_id TEXT NOT NULL, start_ns INTEGER NOT NULL, stop_ns INTEGER NOT NULL,
+    object_id TEXT NOT NULL, timerange TEXT NOT NULL, document BLOB NOT NULL,
+    PRIMARY KEY (flow_id, start_ns)
+) WITHOUT ROWID;
+CREATE INDEX segments_of_object ON segments (object_id, flow_id, start_ns);
+
+CREATE TABLE objects (
+    id TEXT PRIMARY KEY, version INTEGER NOT NULL, role TEXT NOT NULL, flow_id TEXT NOT NULL,
+    created_ns INTEGER NOT NULL, init_object_id TEXT, document BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX objects_of_init ON objects (init_object_id) WHERE init_object_id IS NOT NULL;
+CREATE INDEX objects_unused ON objects (created_ns) WHERE role = 'unused';
+CREATE TABLE instances (
+    backend_id TEXT NOT NULL, key TEXT NOT NULL, object_id TEXT NOT NULL,
+    PRIMARY KEY (backend_id, key, object_id)
+) WITHOUT ROWID;
+CREATE TABLE uses (
+    object_id TEXT NOT NULL, flow_id TEXT NOT NULL, count INTEGER NOT NULL,
+    PRIMARY KEY (object_id, flow_id)
+) WITHOUT ROWID;
+CREATE TABLE holds (
+    object_id TEXT NOT NULL, reference TEXT NOT NULL, holder TEXT NOT NULL,
+    PRIMARY KEY (object_id, reference, holder)
+) WITHOUT ROWID;
+CREATE TABLE garbage (object_id TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE doomed (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, backend_id TEXT NOT NULL, key TEXT NOT NULL,
+    UNIQUE (backend_id, key)
+);
+
+CREATE TABLE events (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT, time_ns INTEGER NOT NULL, document BLOB NOT NULL
+);
+CREATE INDEX events_time ON events (time_ns);
+CREATE TABLE leases (name TEXT PRIMARY KEY, holder TEXT NOT NULL, until_ns INTEGER NOT NULL) WITHOUT ROWID;
+"""
+
+MIGRATIONS: Final[dict[int, str]] = {0: _TABLES}
+"""For each version, what leads from it to the next."""
+
+
+def connect(path: Path, *, busy_s: float) -> sqlite3.Connection:
+    """A connection in autocommit mode, usable by any one thread at a time. Raises `sqlite3.Error`."""
+    connection = sqlite3.connect(
+        path, timeout=busy_s, isolation_level=None, check_same_thread=False, cached_statements=256
+    )
+    try:
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA cache_size = -8192")
+        connection.execute("PRAGMA temp_store = MEMORY")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def prepare(path: Path) -> None:
+    """Bring the file's tables to this version, making them when there are none.
+
+    Raises `errors.Unavailable` when a newer version of this software made them, `sqlite3.Error` else.
+    """
+    connection = connect(path, busy_s=BUSY_S)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        found = _version(connection)
+        if found > VERSION:
+            raise errors.Unavailable(
+                f"{path} has schema version {found}; this software knows versions up to {VERSION}."
+            )
+        for version in range(found, VERSION):
+            _run(connection, MIGRATIONS[version])
+        if found < VERSION:
+            connection.execute("DELETE FROM schema_version")
+            connection.execute("INSERT INTO schema_version VALUES (?)", (VERSION,))
+        connection.execute("COMMIT")
+    finally:
+        connection.close()
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    """The version of the tables that are there, 0 when there are none."""
+    tables = connection.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table'").fetchone()[0]
+    if not tables:
+        return 0
+    row = connection.execute("SELECT max(version) FROM schema_version").fetchone()
+    return int(row[0])
+
+
+def _run(connection: sqlite3.Connection, script: str) -> None:
+    """Each statement of a script, inside the transaction at hand (`executescript` would commit it)."""
+    for statement in script.split(";\n"):
+        if statement.strip():
+            connection.execute(statement)

@@ -1,0 +1,219 @@
+"""Segments in SQLite: pages of them, registering and deleting them."""
+
+from __future__ import annotations
+
+import sqlite3
+from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from store.errors import BadRequest, Error
+from store.metadata.protocol import AddSegments, Judge, Registration
+from store.metadata.query import SegmentQuery
+from store.metadata.rows import DeletedSegments, NewSegment, ObjectRow, SegmentRow
+from store.metadata.sqlite_objects import Uses, count_uses, ids_text, load
+from store.timerange import MAX_NS, MIN_NS, TimeRange
+
+DROP_CHUNK = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """The starts that segments overlapping a timerange have, [low, high), and what they must end behind."""
+
+    low_ns: int
+    high_ns: int
+    behind_ns: int
+
+
+def extent(connection: sqlite3.Connection, flow_id: str, within: TimeRange | None) -> Extent | None:
+    """Where the segments of a flow that overlap `within` lie; None when it is empty.
+
+    Segments of a flow never overlap, so that at most one that starts before `within` reaches into it.
+    """
+    if within is None:
+        return Extent(MIN_NS, MAX_NS, MIN_NS)
+    if within.is_empty:
+        return None
+    high = MAX_NS if within.stop_ns is None else within.stop_ns
+    if within.first_ns is None:
+        return Extent(MIN_NS, high, MIN_NS)
+    sql = "SELECT max(start_ns) FROM segments WHERE flow_id = ? AND start_ns <= ?"
+    (low,) = connection.execute(sql, (flow_id, within.first_ns)).fetchone()
+    return Extent(within.first_ns if low is None else low, high, within.first_ns)
+
+
+def timerange(connection: sqlite3.Connection, flow_id: str, within: TimeRange) -> tuple[str, str] | None:
+    """The timeranges of the first and the last segment that overlap `within`."""
+    found = extent(connection, flow_id, within)
+    if found is None:
+        return None
+    sql = """SELECT timerange FROM segments WHERE flow_id = ? AND start_ns >= ? AND start_ns < ?
+        AND stop_ns > ? ORDER BY start_ns {} LIMIT 1"""
+    values = (flow_id, found.low_ns, found.high_ns, found.behind_ns)
+    first = connection.execute(sql.format("ASC"), values).fetchone()
+    last = connection.execute(sql.format("DESC"), values).fetchone()
+    return None if first is None else (first[0], last[0])
+
+
+def page(connection: sqlite3.Connection, query: SegmentQuery) -> tuple[list[SegmentRow], bool]:
+    """A page of segments with their objects, and whether more follow."""
+    found = extent(connection, query.flow_id, query.timerange)
+    if found is None:
+        return [], False
+    low, high = found.low_ns, found.high_ns
+    if query.after_ns is not None and query.reverse:
+        high = min(high, query.after_ns)
+    elif query.after_ns is not None:
+        low = max(low, query.after_ns + 1)
+    if low >= high:
+        return [], False
+    by_object = query.object_id is not None
+    sql = f"""SELECT start_ns, stop_ns, document, object_id FROM segments
+        {"INDEXED BY segments_of_object" if by_object else ""}
+        WHERE flow_id = ? {"AND object_id = ?" if by_object else ""}
+        AND start_ns >= ? AND start_ns < ? AND stop_ns > ?
+        ORDER BY start_ns {"DESC" if query.reverse else "ASC"} LIMIT ?"""
+    values = [query.flow_id, *((query.object_id,) if by_object else ())]
+    records = connection.execute(sql, (*values, low, high, found.behind_ns, query.limit + 1)).fetchall()
+    more = len(records) > query.limit
+    return _with_objects(connection, records[: query.limit]), more
+
+
+def _with_objects(
+    connection: sqlite3.Connection, records: Sequence[tuple[int, int, bytes, str]]
+) -> list[SegmentRow]:
+    objects = load(connection, dict.fromkeys(record[3] for record in records))
+    inits = {row.init_object_id for row in objects.values() if row.init_object_id is not None}
+    init_objects = load(connection, inits) if inits else {}
+    return [
+        SegmentRow(start, stop, document, obj, init_objects.get(obj.init_object_id or ""))
+        for start, stop, document, obj in (
+            (start, stop, document, objects[object_id]) for start, stop, document, object_id in records
+        )
+    ]
+
+
+@dataclass(slots=True)
+class Registrar:
+    """Decides about the segments of one request in order, then writes all that were accepted.
+
+    `objects`: those that the segments name, as they are; they become what they are to be.
+    """
+
+    connection: sqlite3.Connection
+    flow_id: str
+    judge: Judge
+    objects: dict[str, ObjectRow]
+    clear: bool
+    changed: dict[str, None] = field(default_factory=dict)
+    accepted: list[NewSegment] = field(default_factory=list)
+    _spans: list[tuple[int, int]] = field(default_factory=list)
+
+    def register(self, segment: NewSegment) -> Error | None:
+        """Accept a segment, or say why not."""
+        if self._overlaps(segment):
+            return BadRequest("The segment overlaps another one of the flow.")
+        obj = self.objects.get(segment.object_id)
+        init_id = segment.init_object_id or (obj.init_object_id if obj is not None else None)
+        init = None if init_id is None else self.objects.get(init_id)
+        found = self.judge(segment, obj, init)
+        if not isinstance(found, Registration):
+            return found
+        if obj is None and found.object is None:
+            raise ValueError("a judge accepted a segment without an object")
+        for row in (found.object, found.init_object):
+            if row is not None:
+                self.objects[row.id] = row
+                self.changed[row.id] = None
+        insort(self._spans, (segment.start_ns, segment.stop_ns))
+        self.accepted.append(segment)
+        return None
+
+    def _overlaps(self, segment: NewSegment) -> bool:
+        at = bisect_left(self._spans, (segment.stop_ns, MIN_NS))
+        if at and self._spans[at - 1][1] > segment.start_ns:
+            return True
+        return not self.clear and occupied(self.connection, self.flow_id, segment.start_ns, segment.stop_ns)
+
+    def uses(self) -> Uses:
+        """By how much the accepted segments use objects."""
+        uses: Uses = Counter()
+        for segment in self.accepted:
+            uses[segment.object_id, self.flow_id] += 1
+            init_id = self.objects[segment.object_id].init_object_id
+            if init_id is not None:
+                uses[init_id, self.flow_id] += 1
+        return uses
+
+
+def registrar(connection: sqlite3.Connection, request: AddSegments) -> Registrar:
+    """What decides about a request, with all the objects it names loaded at once."""
+    segments = request.segments
+    named = {s.object_id for s in segments} | {s.init_object_id for s in segments if s.init_object_id}
+    objects = load(connection, named)
+    inits = {row.init_object_id for row in objects.values() if row.init_object_id} - named
+    if inits:
+        objects |= load(connection, inits)
+    start, stop = min(s.start_ns for s in segments), max(s.stop_ns for s in segments)
+    clear = not occupied(connection, request.flow_id, start, stop)
+    return Registrar(connection, request.flow_id, request.judge, objects, clear)
+
+
+def occupied(connection: sqlite3.Connection, flow_id: str, start_ns: int, stop_ns: int) -> bool:
+    """Whether a segment of the flow overlaps [start_ns, stop_ns)."""
+    sql = "SELECT stop_ns FROM segments WHERE flow_id = ? AND start_ns < ? ORDER BY start_ns DESC LIMIT 1"
+    found = connection.execute(sql, (flow_id, stop_ns)).fetchone()
+    return found is not None and found[0] > start_ns
+
+
+def insert(connection: sqlite3.Connection, flow_id: str, segments: Iterable[NewSegment]) -> None:
+    """Write segments."""
+    connection.executemany(
+        "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?)",
+        [(flow_id, s.start_ns, s.stop_ns, s.object_id, s.timerange, s.document) for s in segments],
+    )
+
+
+def delete(
+    connection: sqlite3.Connection, flow_id: str, within: TimeRange, object_id: str | None, limit: int
+) -> DeletedSegments:
+    """Delete up to `limit` segments that lie wholly inside `within`, earliest first."""
+    if within.is_empty:
+        return DeletedSegments(0, None, None, False)
+    low = MIN_NS if within.first_ns is None else within.first_ns
+    high = MAX_NS if within.stop_ns is None else within.stop_ns
+    by_object = object_id is not None
+    sql = f"""SELECT start_ns, stop_ns, object_id FROM segments
+        {"INDEXED BY segments_of_object" if by_object else ""}
+        WHERE flow_id = ? {"AND object_id = ?" if by_object else ""}
+        AND start_ns >= ? AND start_ns < ? AND stop_ns <= ? ORDER BY start_ns LIMIT ?"""
+    values = (flow_id, *((object_id,) if by_object else ()), low, high, high, limit + 1)
+    found = connection.execute(sql, values).fetchall()
+    gone = found[:limit]
+    if not gone:
+        return DeletedSegments(0, None, None, len(found) > limit)
+    remove(connection, flow_id, gone)
+    return DeletedSegments(len(gone), gone[0][0], gone[-1][1], len(found) > limit)
+
+
+def remove(connection: sqlite3.Connection, flow_id: str, gone: Sequence[tuple[int, int, str]]) -> None:
+    """Remove segments, given as (start, stop, object id), and what they referred to."""
+    connection.executemany(
+        "DELETE FROM segments WHERE flow_id = ? AND start_ns = ?", [(flow_id, start) for start, *_ in gone]
+    )
+    used = Counter(object_id for *_, object_id in gone)
+    sql = """SELECT o.id, o.init_object_id FROM json_each(?) w CROSS JOIN objects o ON o.id = w.value
+        WHERE o.init_object_id IS NOT NULL"""
+    uses: Uses = Counter({(object_id, flow_id): -count for object_id, count in used.items()})
+    for object_id, init_id in connection.execute(sql, (ids_text(used),)):
+        uses[init_id, flow_id] -= used[object_id]
+    count_uses(connection, uses)
+
+
+def drop_flow(connection: sqlite3.Connection, flow_id: str) -> None:
+    """Remove all segments of a flow that is going."""
+    sql = "SELECT start_ns, stop_ns, object_id FROM segments WHERE flow_id = ? LIMIT ?"
+    while gone := connection.execute(sql, (flow_id, DROP_CHUNK)).fetchall():
+        remove(connection, flow_id, gone)

@@ -1,0 +1,186 @@
+"""The one writer of a process: a thread that makes one commit of all the writes that are waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, Final, TypeVar
+
+from store import errors
+from store.metadata.sqlite_schema import BUSY_S, connect
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], T]
+
+GROUP: Final = 256
+"""How many writes share one commit at most."""
+
+
+def primary(error: sqlite3.Error) -> int:
+    """SQLite's primary result code of an error; 0 where the Python module raised it by itself."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+
+
+def translated(error: sqlite3.Error) -> errors.Error:
+    """What a failure of the database is to the store."""
+    if primary(error) == sqlite3.SQLITE_FULL:
+        return errors.Full("No space is left for metadata.")
+    return errors.Unavailable("The metadata database cannot be used now.")
+
+
+def unstorable(error: Exception) -> errors.Error:
+    """Values that no document, column or parameter can hold: integers beyond 64 bits, lone surrogates."""
+    return errors.BadRequest("A value cannot be stored: beyond 64 bits, or not valid Unicode.")
+
+
+UNSTORABLE: Final = (OverflowError, UnicodeError)
+
+
+@dataclass(slots=True)
+class _Write:
+    """One write that waits, and in the end what became of it."""
+
+    work: Work[Any]
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+    result: Any = None
+    error: Exception | None = None
+
+    def settle(self) -> None:
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
+
+
+class Writer:
+    """Runs writes in the order they come, each whole or not at all, durable when its result arrives.
+
+    A failing write leaves no trace and does not touch those it shares a commit with. After a failure of
+    the database the next write finds a new connection.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._queue: SimpleQueue[_Write | None] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._connection: sqlite3.Connection | None = None
+        self._thread = threading.Thread(target=self._run, name="sqlite-writer", daemon=True)
+        self._thread.start()
+
+    async def run(self, work: Work[T]) -> T:
+        """The result of `work`, once it is committed; what it raises, once nothing of it is left."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        with self._lock:
+            if self._closed:
+                raise errors.Unavailable("The metadata database is closed.")
+            self._queue.put(_Write(work, loop, future))
+        return await future
+
+    async def close(self) -> None:
+        """Finish the writes in hand."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _run(self) -> None:
+        going = True
+        while going:
+            batch, going = self._batch()
+            self._commit(batch)
+            for loop in {id(write.loop): write.loop for write in batch}.values():
+                settled = [write for write in batch if write.loop is loop]
+                # A loop that was closed meanwhile has nobody who waits.
+                with contextlib.suppress(RuntimeError):
+                    loop.call_soon_threadsafe(_settle, settled)
+        if self._connection is not None:
+            self._connection.close()
+
+    def _batch(self) -> tuple[list[_Write], bool]:
+        """The writes that wait, at least one, and whether to go on after them."""
+        found: list[_Write] = []
+        write = self._queue.get()
+        while write is not None:
+            found.append(write)
+            if len(found) == GROUP:
+                return found, True
+            try:
+                write = self._queue.get_nowait()
+            except Empty:
+                return found, True
+        return found, False
+
+    def _commit(self, batch: list[_Write]) -> None:
+        if not batch:
+            return
+        try:
+            self._together(batch)
+        except sqlite3.Error as exc:
+            self._recover(exc)
+            if len(batch) > 1 and primary(exc) == sqlite3.SQLITE_FULL:
+                # One large write may have used up the space; the others get their own chance.
+                for write in batch:
+                    self._commit([write])
+                return
+            for write in batch:
+                write.error = translated(exc)
+
+    def _together(self, batch: list[_Write]) -> None:
+        """All of a batch in one transaction. Raises `sqlite3.Error` when the transaction as a whole fails."""
+        if self._connection is None:
+            self._connection = connect(self._path, busy_s=BUSY_S)
+        connection = self._connection
+        connection.execute("BEGIN IMMEDIATE")
+        for write in batch:
+            write.result, write.error = None, None
+            connection.execute("SAVEPOINT one")
+            try:
+                write.result = write.work(connection)
+            # The caller's code may raise anything; whatever it is belongs to the caller's future.
+            except Exception as exc:
+                if not connection.in_transaction:
+                    raise exc if isinstance(exc, sqlite3.Error) else sqlite3.OperationalError() from exc
+                connection.execute("ROLLBACK TO one")
+                write.error = _told(exc)
+            connection.execute("RELEASE one")
+        connection.execute("COMMIT")
+
+    def _recover(self, error: sqlite3.Error) -> None:
+        """Leave no transaction behind; let go of a connection that may be broken."""
+        connection = self._connection
+        if connection is None:
+            return
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            if primary(error) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY):
+                return
+        except sqlite3.Error:
+            # Closing below rolls back whatever the connection still held.
+            self._connection = None
+        self._connection = None
+        connection.close()
+
+
+def _told(error: Exception) -> Exception:
+    """An error of one write as its caller gets it."""
+    if isinstance(error, sqlite3.Error):
+        return translated(error)
+    return unstorable(error) if isinstance(error, UNSTORABLE) else error
+
+
+def _settle(writes: list[_Write]) -> None:
+    for write in writes:
+        write.settle()
