@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeVar, cast
+from math import isinf
+from typing import Any, Final, TypeVar, overload
 
 import jiter
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -68,32 +69,33 @@ def load(body: bytes) -> object:
 def _refuse_unsafe(document: object, *, may_hold_nul: bool) -> None:
     """Refuse what is JSON and yet fits no store; level by level, so that depth costs no stack."""
     level: list[object] = [document]
-    depth = 0
-    while level:
+    for depth in range(MAX_DEPTH + 1):
         below: list[object] = []
         for value in level:
-            kind = type(value)
-            if kind is dict:
-                members = cast("dict[str, object]", value)
-                below += members.values()
-                if may_hold_nul:
-                    below += members
-            elif kind is list:
-                below += cast("list[object]", value)
-            elif kind is str:
-                if may_hold_nul and "\0" in cast(str, value):
+            if isinstance(value, str):
+                if may_hold_nul and "\0" in value:
                     raise errors.BadRequest("the body holds a NUL character")
-            elif kind is int:
-                if not INT64_MIN <= cast(int, value) <= INT64_MAX:
+            elif isinstance(value, int):
+                if not INT64_MIN <= value <= INT64_MAX:
                     raise errors.BadRequest("the body holds an integer beyond 64 bits")
-            elif kind is float and value in (float("inf"), float("-inf")):
-                raise errors.BadRequest("the body holds a number that is too large")
+            elif isinstance(value, float):
+                if isinf(value):
+                    raise errors.BadRequest("the body holds a number that is too large")
+            elif isinstance(value, dict | list):
+                if depth == MAX_DEPTH:
+                    raise errors.BadRequest(f"the body is nested deeper than {MAX_DEPTH} levels")
+                below += value if isinstance(value, list) else value.values()
+                if may_hold_nul and isinstance(value, dict):
+                    below += value
+        if not below:
+            return
         level = below
-        depth += 1
-        if depth >= MAX_DEPTH and any(type(value) in (dict, list) for value in level):
-            raise errors.BadRequest(f"the body is nested deeper than {MAX_DEPTH} levels")
 
 
+@overload
+def validate(model: type[M], document: object) -> M: ...
+@overload
+def validate(model: TypeAdapter[T], document: object) -> T: ...
 def validate(model: type[M] | TypeAdapter[T], document: object) -> M | T:
     """The document as that model, without coercion. Raises `BadRequest` with every problem in one summary."""
     try:
