@@ -49,8 +49,9 @@ UUID_OR_EMPTY_PATTERN: Final = f"^({_UUID})?$"
 MIME_TYPE_PATTERN: Final = (
     f"^(application|audio|font|example|image|message|model|multipart|text|video|x-(?:{_TOKEN}))/({_TOKEN})$"
 )
-CODEC_PATTERN: Final = r"^[^\s/]+/[^\s/]+$"
-URL_PATTERN: Final = r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s/?#]+[^\s]*$"
+# The schema takes any character; it becomes a Content-Type header, so printable ASCII it is.
+CODEC_PATTERN: Final = "^[!-.0-~]+/[!-.0-~]+$"
+URL_PATTERN: Final = r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s\x00-\x1f\x7f/?#]+[^\s\x00-\x1f\x7f]*$"
 HEADER_NAME_PATTERN: Final = "^[0-9A-Za-z!#$%&'*+.^_`|~-]{1,256}$"
 # What a header field may hold (RFC 9110 5.5), so that a value never ends its own line.
 HEADER_VALUE_PATTERN: Final = r"^([\x21-\x7e]([\x20-\x7e\t]*[\x21-\x7e])?)?$"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import model_validator
+from pydantic import ConfigDict, model_validator
 
 from store.models.common import ClosedModel, Integer, Label, Model, Opt, Positive, Ratio, Rational, refusal
 
@@ -45,6 +45,14 @@ class AvcParameters(Model):
 
 class VideoEssence(ClosedModel):
     """Moving pictures: `frame_rate` when it is fixed, else `vfr`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"properties": {"vfr": {"const": False}}},
+            "then": {"required": ["frame_rate"]},
+            "else": {"not": {"required": ["frame_rate"]}},
+        }
+    )
 
     frame_width: Positive
     frame_height: Positive

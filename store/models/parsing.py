@@ -15,6 +15,7 @@ from store.models.common import FORMS, INT64_MAX, INT64_MIN, TAG_VALUE, TagValue
 from store.models.segment import SEGMENT_POSTS, SegmentPost
 
 MAX_DEPTH: Final = 64
+MAX_PROPERTIES: Final = 4096
 MAX_PROBLEMS: Final = 10
 MAX_SUMMARY: Final = 2000
 _MAX_PIECE: Final = 64
@@ -84,12 +85,17 @@ def _refuse_unsafe(document: object, *, may_hold_nul: bool) -> None:
             elif isinstance(value, dict | list):
                 if depth == MAX_DEPTH:
                     raise errors.BadRequest(f"the body is nested deeper than {MAX_DEPTH} levels")
-                below += value if isinstance(value, list) else value.values()
-                if may_hold_nul and isinstance(value, dict):
-                    below += value
+                below += value if isinstance(value, list) else _members(value, with_keys=may_hold_nul)
         if not below:
             return
         level = below
+
+
+def _members(value: dict[str, object], *, with_keys: bool) -> list[object]:
+    """What an object holds; one with more properties than any noun has is refused before it costs more."""
+    if len(value) > MAX_PROPERTIES:
+        raise errors.BadRequest(f"the body has an object of more than {MAX_PROPERTIES} properties")
+    return [*value.values(), *value] if with_keys else [*value.values()]
 
 
 @overload

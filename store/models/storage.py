@@ -28,6 +28,8 @@ def _unique(ids: list[str]) -> list[str]:
 class StoragePost(Model):
     """How many objects to make room for, or which; every property may be left out."""
 
+    model_config = ConfigDict(json_schema_extra={"not": {"required": ["limit", "object_ids"]}})
+
     limit: Opt[Positive] = None
     object_ids: Opt[Annotated[list[ObjectId], Field(max_length=STORAGE_OBJECTS), AfterValidator(_unique)]] = (
         None

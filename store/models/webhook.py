@@ -99,7 +99,7 @@ class _Webhook(Model):
 class WebhookPost(_Webhook):
     """A webhook to register."""
 
-    api_key_value: Opt[HeaderValue] = None
+    api_key_value: Opt[HeaderValue] = Field(default=None, repr=False)
     status: Opt[ClientStatus] = None
 
 
@@ -108,7 +108,7 @@ class WebhookPut(_Webhook):
 
     id: Uuid
     status: ClientStatus
-    api_key_value: Opt[HeaderValue] = None
+    api_key_value: Opt[HeaderValue] = Field(default=None, repr=False)
 
 
 class WebhookGet(_Webhook):

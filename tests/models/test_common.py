@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -136,7 +137,9 @@ def test_the_kept_text_is_always_the_canonical_one(
     )
     if start is not None and start == end and not (opens and closes):
         return
+    assert re.fullmatch(common.TIMERANGE_PATTERN, written)
     kept = TimeRangeText.parse(written)
+    assert re.fullmatch(common.TIMERANGE_PATTERN, kept)
     assert kept == str(kept.value)
     assert TimeRangeText.parse(kept) == kept == TimeRangeText.of(kept.value)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from pydantic import BaseModel, TypeAdapter
 
 from store.models.collection import FLOW_COLLECTION
@@ -100,6 +101,14 @@ def test_a_published_example_survives_its_model(name: str, example: Callable[[st
     if name == "profiles-get-200":
         del document[1]["urn"]  # which no schema knows
     assert plain(validate((BODIES | ANSWERS)[name], document)) == document
+
+
+@pytest.mark.parametrize("name", sorted(BODIES | ANSWERS))
+def test_the_schema_we_publish_takes_the_published_example(name: str, example: Callable[[str], Any]) -> None:
+    model = (BODIES | ANSWERS)[name]
+    schema = (model if isinstance(model, TypeAdapter) else TypeAdapter(model)).json_schema(by_alias=True)
+    Draft202012Validator.check_schema(schema)
+    Draft202012Validator(schema).validate(example(name))
 
 
 def test_every_published_example_is_tried(spec: Path) -> None:

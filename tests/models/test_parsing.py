@@ -53,6 +53,7 @@ REFUSED_BYTES = {
     "UTF-16": ('{"a": 1}'.encode("utf-16"), "not valid JSON"),
     "deep": (b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1), "nested deeper"),
     "deep objects": (b'{"a":' * (MAX_DEPTH + 1) + b"1" + b"}" * (MAX_DEPTH + 1), "nested deeper"),
+    "many properties": (json.dumps({str(n): n for n in range(4097)}).encode(), "more than 4096 properties"),
     "100,000 deep": (b"[" * 100_000, "not valid JSON"),
 }
 

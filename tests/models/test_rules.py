@@ -79,6 +79,7 @@ REFUSED_FLOWS = {
     "raw integers without depth": (audio("audio/x-raw-int"), "bit_depth"),
     "raw floats of 24 bits": (audio("audio/x-raw-float", bit_depth=24), "32 or 64"),
     "raw floats without layout": (audio("audio/x-raw-float", bit_depth=64), "unc_parameters"),
+    "a container that is no header": (video(vfr=True) | {"container": "vid\u00e9o/x"}, "/container"),
     "too many members": (
         FLOW | {"format": "urn:x-nmos:format:multi", "flow_collection": [{"id": FLOW["id"]}] * 1001},
         "at most 1000 items",
@@ -214,7 +215,7 @@ def test_empty_lists_of_a_webhook_survive() -> None:
     + [({"api_key_value": value}, "/api_key_value") for value in ["a\r\nb: c", "é", " a", "a\x7f"]]
     + [
         ({"url": url}, "/url")
-        for url in ["", "x", "ftp://x/", "https://", "https:///x", "https://x/a b", "//x"]
+        for url in ["", "x", "ftp://x/", "https://", "https:///x", "https://x/a b", "//x", "https://x\x01/"]
     ]
     + [({"status": "started"}, "/status must be one of 'created' or 'disabled'")]
     + [({"flow_ids": ["x"]}, "/flow_ids/0 must be a lower-case UUID")],
@@ -222,6 +223,12 @@ def test_empty_lists_of_a_webhook_survive() -> None:
 def test_a_webhook_that_could_not_be_delivered_is_refused(more: dict[str, Any], reason: str) -> None:
     with pytest.raises(errors.BadRequest, match=reason):
         validate(WebhookPost, HOOK | more)
+
+
+def test_the_secret_of_a_webhook_is_not_in_its_repr() -> None:
+    hook = validate(WebhookPost, HOOK | {"api_key_value": "canary"})
+    assert hook.api_key_value == "canary"
+    assert "canary" not in repr(hook)
 
 
 def test_a_webhook_is_replaced_with_its_id_and_status_only() -> None:
