@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -240,10 +241,33 @@ def classes_of(tags: Mapping[str, TagValue]) -> frozenset[str]:
     return frozenset((value,) if isinstance(value, str) else value)
 
 
-class TimeRangeText(str):
+class _ParsedText(str):
+    """A text that is parsed when a model reads it, and keeps what it means."""
+
+    __slots__ = ()
+    pattern: ClassVar[str]
+
+    @classmethod
+    @abstractmethod
+    def parse(cls, text: str) -> Self:
+        """Read a client's text. Raises `store.timerange.InvalidTimeRange`."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(cls.parse, core_schema.str_schema(strict=True))
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"type": "string", "pattern": cls.pattern}
+
+
+class TimeRangeText(_ParsedText):
     """The canonical text of a timerange, which keeps the parsed `value`."""
 
     __slots__ = ("value",)
+    pattern = TIMERANGE_PATTERN
     value: TimeRange
 
     @classmethod
@@ -265,21 +289,12 @@ class TimeRangeText(str):
         canonical.value = value
         return canonical
 
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(cls.parse, core_schema.str_schema(strict=True))
 
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        return {"type": "string", "pattern": TIMERANGE_PATTERN}
-
-
-class TimestampText(str):
+class TimestampText(_ParsedText):
     """The canonical text of a timestamp, which keeps its nanoseconds `ns`."""
 
     __slots__ = ("ns",)
+    pattern = TIMESTAMP_PATTERN
     ns: int
 
     @classmethod
@@ -296,16 +311,6 @@ class TimestampText(str):
         stamp = cls(text if ns else "0:0")
         stamp.ns = ns
         return stamp
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(cls.parse, core_schema.str_schema(strict=True))
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        return {"type": "string", "pattern": TIMESTAMP_PATTERN}
 
 
 class Rational(Model):
