@@ -69,7 +69,7 @@ class Files:
             return PutUrl(self.plain_url(key), content_type)
         return PutUrl(self._signed("PUT", key, now_s + self._lifetime.longest_s, content_type), content_type)
 
-    async def stat(self, key: str) -> Stat | None:
+    async def stat(self, key: str, *, version: str | None = None) -> Stat | None:
         """See `Media`."""
         return await self.run(self._folder.stat, key)
 

@@ -68,8 +68,9 @@ class Media(Protocol):
         """Where a client uploads the key's bytes; no I/O."""
         ...
 
-    async def stat(self, key: str) -> Stat | None:
-        """The key's bytes as they are now, None when there are none."""
+    async def stat(self, key: str, *, version: str | None = None) -> Stat | None:
+        """The key's bytes as they are now, or those that were pinned; None when those are not there (any
+        more)."""
         ...
 
     async def pin(self, key: str) -> Stat | None:
@@ -89,8 +90,17 @@ class Media(Protocol):
         bytes come than there should be. Close it (`contextlib.aclosing`) when stopping early."""
         ...
 
-    async def write(self, key: str, chunks: AsyncIterator[bytes], *, content_type: str) -> Stat:
-        """Store bytes from the server's side, streaming, atomically; replaces what is not pinned."""
+    async def write(
+        self,
+        key: str,
+        chunks: AsyncIterator[bytes],
+        *,
+        content_type: str,
+        size_bytes: int | None = None,
+    ) -> Stat:
+        """Store bytes from the server's side, streaming in bounded memory, atomically.
+
+        Never changes what readers of pinned bytes get. `size_bytes`, when known, helps to refuse early."""
         ...
 
     async def copy(self, key: str, source: Media, source_key: str, *, version: str | None) -> Stat:

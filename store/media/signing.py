@@ -111,24 +111,25 @@ class Signer:
 class Reused:
     """Reading URLs signed in the current interval, so that a page asked for again costs no signatures.
 
-    Bounded; forgets everything when the interval changes or the bound is reached.
+    Bounded; forgets everything when the era (the interval, and what else a URL depends on) changes or the
+    bound is reached.
     """
 
     def __init__(self, capacity: int = 20_000) -> None:
         self._capacity = capacity
-        self._start_s = -1
+        self._era: object = None
         self._urls: dict[tuple[str, str | None, str | None], str] = {}
 
     def url(
         self,
         key: tuple[str, str | None, str | None],
-        start_s: int,
+        era: object,
         make: Callable[[], str],
     ) -> str:
-        """The URL made for this key (key, version, type) in the interval that began at `start_s`."""
-        if start_s != self._start_s or len(self._urls) >= self._capacity:
+        """The URL made for this key (key, version, type) in this era."""
+        if era != self._era or len(self._urls) >= self._capacity:
             self._urls.clear()
-            self._start_s = start_s
+            self._era = era
         url = self._urls.get(key)
         if url is None:
             url = self._urls[key] = make()
