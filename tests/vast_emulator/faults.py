@@ -33,7 +33,8 @@ class Fault:
     the connection without doing anything, "drop_after" does the work and closes it before the reply, which
     makes a commit ambiguous; "hang" and "hang_after" keep silent for `seconds` and then close it; "delay"
     answers `seconds` late; "truncate" ends a reply half way; "fail_stream" ends a query with the frame for
-    failure.
+    failure. A commit refused by "conflict" or "status" is rolled back; after "slow_down", "drop" and "hang"
+    its transaction stays open and holds its rows until the client comes back or the timeout of the options.
 
     `operation` (such as "commit", "update", "query") and `table` (`bucket/schema/table`) of None hit all; the
     first `skip` matching requests pass, then `times` are hit (None: all), each with `probability`.
@@ -51,6 +52,11 @@ class Fault:
     def __post_init__(self) -> None:
         if not 0 < self.probability <= 1 or self.seconds < 0 or self.skip < 0:
             raise ValueError(f"not a fault: {self}")
+
+    @property
+    def aborts(self) -> bool:
+        """Whether a commit that it hits is over, its transaction rolled back."""
+        return self.kind in ("conflict", "status")
 
     def refusal(self) -> Refusal | None:
         if self.kind == "status":

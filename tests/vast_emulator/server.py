@@ -129,6 +129,8 @@ class Handler(BaseHTTPRequestHandler):
         if fault is None:
             self._send(server.api.answer(request, operation))
         else:
+            if operation == "commit" and fault.aborts:
+                server.api.answer(request, "rollback")
             self._fail(fault, lambda: server.api.answer(request, operation))
 
     def _fail(self, fault: Fault, work: Callable[[], Reply]) -> None:
