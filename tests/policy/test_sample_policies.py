@@ -18,11 +18,11 @@ def yaml(name: str) -> Any:
 
 
 def test_the_shipped_policy_passes_its_own_tests() -> None:
-    store = read_store(yaml("store.fga.yaml"))
+    store = read_store(yaml("store.fga.yaml"), yaml)
     assert store.model_file == "./model.fga"
-    assert store.tuple_files == ("./tuples.yaml",)
+    assert store.tuples == read_tuples(yaml("tuples.yaml"))
     model = parse_model((FOLDER / "model.fga").read_text(encoding="utf-8"))
-    failures = run_cases(model, read_tuples(yaml("tuples.yaml")), store.cases)
+    failures = run_cases(model, store.tuples, store.cases)
     assert failures == []
     assert sum(len(case.assertions) for case in store.cases) > 20
 

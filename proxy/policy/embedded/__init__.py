@@ -16,6 +16,7 @@ from proxy.policy.embedded.evaluate import Engine
 from proxy.policy.embedded.explain import Explanation, Reason
 from proxy.policy.embedded.model import Model
 from proxy.policy.embedded.tuples import ConditionRef, Tuple
+from proxy.policy.embedded.validate import validate
 
 __all__ = [
     "ConditionFailed",
@@ -39,4 +40,8 @@ __all__ = [
 
 def parse_model(text: str, file: str | None = None) -> Model:
     """The model of a text in OpenFGA's language. Raises `InvalidModel` with all its problems."""
-    return parse(text, file).model
+    model = parse(text, file).model
+    problems = validate(model)
+    if problems:
+        raise InvalidModel(problems)
+    return model

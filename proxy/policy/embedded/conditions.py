@@ -1,7 +1,8 @@
 """Conditions: CEL expressions over typed parameters, as OpenFGA evaluates them.
 
-Expressions are compiled by Google's CEL (`cel-expr-python`). An `ipaddress` is a canonical string to it,
-with `ipaddress(string)` and `in_cidr(string)`; durations and timestamps are exact to the microsecond.
+Expressions are compiled by Google's CEL (`cel-expr-python`). Its binding can check an opaque type but not
+carry one, so an `ipaddress` is checked as a type of its own and evaluated as a canonical string. Durations
+and timestamps are exact to the microsecond.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ _CEL_TYPES = {
     "double": cel.Type.DOUBLE,
     "duration": cel.Type.DURATION,
     "timestamp": cel.Type.TIMESTAMP,
-    "ipaddress": cel.Type.STRING,
     "any": cel.Type.DYN,
 }
+_OPAQUE_ADDRESS = cel.Type.AbstractType("ipaddress")
+_MAX_DEPTH = 50
 _DURATION_PART = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _SECONDS = {
     "ns": Fraction(1, 10**9),
@@ -80,7 +82,10 @@ class Conditions:
                 values[name] = convert(kind, given)
             except ValueError as error:
                 raise ConditionFailed(f"condition '{ref.name}': parameter '{name}': {error}") from error
-        result = self._programs[ref.name].eval(data=values)
+        try:
+            result = self._programs[ref.name].eval(data=values)
+        except (RuntimeError, ValueError, TypeError, OverflowError) as error:  # what the binding cannot carry
+            raise ConditionFailed(f"condition '{ref.name}': {error}") from error
         if result.type() != cel.Type.BOOL:
             raise ConditionFailed(f"condition '{ref.name}': {result.value()}")
         return bool(result.value())
@@ -101,33 +106,43 @@ class Conditions:
 
 def _compile(condition: Condition) -> cel.Expression:
     """The compiled expression. Raises ValueError with CEL's own words."""
-    variables = {name: _cel_type(kind) for name, kind in condition.parameters.items()}
     try:
-        program = cel.NewEnv(variables=variables, functions=_functions()).compile(condition.expression)
-    except RuntimeError as error:  # the binding knows no narrower one
+        checked = _environment(condition, _OPAQUE_ADDRESS, _OPAQUE_ADDRESS).compile(condition.expression)
+        # Where a value may be null, a variable has to be dynamic for CEL to compare it.
+        program = _environment(condition, cel.Type.DYN, cel.Type.STRING, _ip, _in_cidr).compile(
+            condition.expression
+        )
+    except (RuntimeError, ValueError) as error:  # the binding knows no narrower one
         raise ValueError(f"condition '{condition.name}': {error}") from error
-    if program.return_type() not in (cel.Type.BOOL, cel.Type.DYN):
+    if checked.return_type() not in (cel.Type.BOOL, cel.Type.DYN):
         raise ValueError(f"condition '{condition.name}' is not a boolean expression")
     return program
 
 
-def _cel_type(kind: ParameterType) -> cel.Type:
-    if kind.name == "list":
-        return cel.Type.List(_CEL_TYPES[kind.of or "any"])
-    if kind.name == "map":
-        return cel.Type.Map(cel.Type.STRING, _CEL_TYPES[kind.of or "any"])
-    return _CEL_TYPES[kind.name]
-
-
-def _functions() -> list[cel.FunctionDecl]:
+def _environment(
+    condition: Condition,
+    variable: cel.Type,
+    address: cel.Type,
+    from_text: Callable[[str], str] | None = None,
+    in_cidr: Callable[[str, str], bool] | None = None,
+) -> cel.Env:
+    """CEL with the condition's parameters; an address is `variable` as a parameter, else `address`."""
     text = cel.Type.STRING
-    return [
-        cel.FunctionDecl("ipaddress", [cel.Overload("string_to_ipaddress", text, [text], impl=_ip)]),
-        cel.FunctionDecl(
-            "in_cidr",
-            [cel.Overload("ipaddress_in_cidr_string", cel.Type.BOOL, [text, text], True, impl=_in_cidr)],
-        ),
-    ]
+    to_address = cel.Overload("string_to_ipaddress", address, [text], impl=from_text)
+    inside = cel.Overload("ipaddress_in_cidr_string", cel.Type.BOOL, [address, text], True, impl=in_cidr)
+    return cel.NewEnv(
+        variables={name: _cel_type(kind, variable) for name, kind in condition.parameters.items()},
+        functions=[cel.FunctionDecl("ipaddress", [to_address]), cel.FunctionDecl("in_cidr", [inside])],
+    )
+
+
+def _cel_type(kind: ParameterType, address: cel.Type) -> cel.Type:
+    types = _CEL_TYPES | {"ipaddress": address}
+    if kind.name == "list":
+        return cel.Type.List(types[kind.of or "any"])
+    if kind.name == "map":
+        return cel.Type.Map(cel.Type.STRING, types[kind.of or "any"])
+    return types[kind.name]
 
 
 def _in_cidr(address: str, cidr: str) -> bool:
@@ -237,8 +252,17 @@ def _ip(value: object) -> str:
     return str(ipaddress.ip_address(value))
 
 
-def _any(value: object) -> object:
-    return value
+def _any(value: object, depth: int = 0) -> object:
+    """Any JSON value; integers that CEL cannot hold become doubles, as all JSON numbers are to OpenFGA."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return _double(value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if depth < _MAX_DEPTH and isinstance(value, list | tuple):
+        return [_any(each, depth + 1) for each in value]
+    if depth < _MAX_DEPTH and isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: _any(each, depth + 1) for key, each in value.items()}
+    raise ValueError(f"expected a JSON value of at most {_MAX_DEPTH} levels, found {type(value).__name__}")
 
 
 _CONVERSIONS: dict[str, Callable[[object], object]] = {

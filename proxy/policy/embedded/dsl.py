@@ -31,6 +31,7 @@ from proxy.policy.embedded.model import (
 )
 
 _SCHEMA = re.compile(r"[0-9]+\.[0-9]+")
+_MAX_NESTING = 50
 _RESERVED = frozenset({"define", "relations", "and", "or", "but not", "from", "with", "condition"})
 _DECLARATIONS = frozenset({"type", "extend", "condition"})
 _STRING = re.compile(
@@ -79,6 +80,7 @@ class _Parser:
         self.file = file
         self.module: str | None = None
         self.problems: list[Problem] = []
+        self.nesting = 0
 
     # Steps of the cursor
 
@@ -125,7 +127,6 @@ class _Parser:
 
     def document(self) -> Document:
         body = _Body()
-        schema = ""
         try:
             schema = self.header()
         except _Unexpected as unexpected:
@@ -138,7 +139,8 @@ class _Parser:
             except _Unexpected as unexpected:
                 self.problems.append(unexpected.problem)
                 self.resume(_DECLARATIONS)
-        return Document(Model(schema, tuple(body.types), body.conditions), self.module)
+        model = Model(schema.text, tuple(body.types), body.conditions, schema.span) if schema else None
+        return Document(model or Model("", tuple(body.types), body.conditions), self.module)
 
     def resume(self, words: frozenset[str]) -> bool:
         """Skip to a line that starts with one of the words; False at the end of the text."""
@@ -148,13 +150,14 @@ class _Parser:
             self.lexer.advance()
         return False
 
-    def header(self) -> str:
+    def header(self) -> Token | None:
+        """The token of the schema version; None for a module, which states none."""
         self.space(newlines=True)
         if self.at("module"):
             self.lexer.advance()
             self.take_space()
             self.module = self.take_name("a module name").text
-            return ""
+            return None
         self.take("model")
         self.take_newline()
         self.take("schema")
@@ -162,7 +165,7 @@ class _Parser:
         version = self.lexer.token
         if version.kind is not Kind.WORD or not _SCHEMA.fullmatch(version.text):
             self.fail(version, "a schema version")
-        return self.lexer.advance().text
+        return self.lexer.advance()
 
     def declaration(self, body: _Body) -> bool:
         """Parse one declaration into the body; False at the end of the text."""
@@ -260,12 +263,7 @@ class _Parser:
 
     def operand(self, restrictions: list[TypeRestriction] | None) -> Rewrite:
         if self.at("("):
-            self.lexer.advance()
-            self.space()
-            inner = self.expression(restrictions)
-            self.space()
-            self.take(")")
-            return inner
+            return self.parentheses(restrictions)
         if self.at("[") and restrictions is not None:
             start = self.lexer.token
             self.type_restrictions(restrictions)
@@ -279,6 +277,20 @@ class _Parser:
             span = Span(relation.span.line, relation.span.start, tupleset.span.end)
             return TupleToUserset(tupleset.text, relation.text, span, tupleset.span)
         return Computed(relation.text, relation.span)
+
+    def parentheses(self, restrictions: list[TypeRestriction] | None) -> Rewrite:
+        opening = self.take("(")
+        if self.nesting >= _MAX_NESTING:
+            self.fail(opening, f"at most {_MAX_NESTING} parentheses in each other")
+        self.nesting += 1
+        try:
+            self.space()
+            inner = self.expression(restrictions)
+            self.space()
+            self.take(")")
+        finally:
+            self.nesting -= 1
+        return inner
 
     def type_restrictions(self, restrictions: list[TypeRestriction]) -> None:
         self.take("[")

@@ -147,6 +147,15 @@ class Model:
     schema: str
     types: tuple[TypeDefinition, ...]
     conditions: dict[str, Condition]
+    schema_span: Span | None = field(default=None, compare=False)
+
+    @cached_property
+    def modules(self) -> tuple[str, ...]:
+        """The modules that the model was combined from, sorted; none for a model of one text."""
+        sources = [definition.module for definition in self.types]
+        sources += [each.module for definition in self.types for each in definition.relations.values()]
+        sources += [condition.module for condition in self.conditions.values()]
+        return tuple(sorted({module for module in sources if module}))
 
     @cached_property
     def by_name(self) -> dict[str, TypeDefinition]:

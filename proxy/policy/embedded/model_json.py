@@ -27,10 +27,9 @@ _TYPE_NAME = "TYPE_NAME_"
 
 def to_json(model: Model) -> dict[str, Any]:
     """The model as the API takes it; types and relations in their order."""
-    document: dict[str, Any] = {
-        "schema_version": model.schema,
-        "type_definitions": [_type_to_json(definition) for definition in model.types],
-    }
+    document: dict[str, Any] = {"schema_version": model.schema}
+    if model.types:
+        document["type_definitions"] = [_type_to_json(definition) for definition in model.types]
     if model.conditions:
         document["conditions"] = {
             condition.name: _condition_to_json(condition) for condition in model.conditions.values()

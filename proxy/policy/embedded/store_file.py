@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from proxy.policy.embedded.errors import PolicyError
@@ -15,9 +16,15 @@ _TUPLE = {"user", "relation", "object", "condition"}
 _STORE = {"name", "model", "model_file", "tuples", "tuple_file", "tuple_files", "tests"}
 _TEST = {"name", "description", "tuples", "tuple_file", "tuple_files", "check", "list_objects", "list_users"}
 _ASSERTIONS = {
-    "check": {"user", "object", "context", "assertions"},
+    "check": {"user", "users", "object", "objects", "context", "assertions"},
     "list_objects": {"user", "type", "context", "assertions"},
     "list_users": {"object", "user_filter", "context", "assertions"},
+}
+
+_REQUIRED = {
+    "check": {"assertions"},
+    "list_objects": {"user", "type", "assertions"},
+    "list_users": {"object", "user_filter", "assertions"},
 }
 
 
@@ -45,13 +52,12 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class StoreFile:
-    """A store file, read. Files are named as they stand in it, relative to it."""
+    """A store file with its tuple files, read. `model_file` is as it stands in it, relative to it."""
 
     name: str
     model: str | None
     model_file: str | None
     tuples: tuple[Tuple, ...]
-    tuple_files: tuple[str, ...]
     cases: tuple[Case, ...]
 
 
@@ -73,19 +79,21 @@ def read_tuples(value: object, where: str = "tuples") -> tuple[Tuple, ...]:
     return tuple(_tuple(each, f"{where}[{number}]") for number, each in enumerate(_list(value, where)))
 
 
-def read_store(value: object) -> StoreFile:
-    """A parsed store file. Raises `InvalidStoreFile` for missing or unknown keys."""
+def read_store(value: object, read_file: Callable[[str], object]) -> StoreFile:
+    """A parsed store file. `read_file` gives a tuple file, parsed, by its name there.
+
+    Raises `InvalidStoreFile` for missing or unknown keys, and whatever `read_file` raises.
+    """
     store = _mapping(value, "store", _STORE)
     if "model" not in store and "model_file" not in store:
         raise InvalidStoreFile("store: 'model' or 'model_file' must be there")
     tests = _list(store.get("tests") or [], "tests")
     return StoreFile(
         str(store.get("name", "")),
-        store.get("model"),
-        store.get("model_file"),
-        read_tuples(store.get("tuples") or []),
-        _files(store),
-        tuple(_case(each, f"tests[{number}]") for number, each in enumerate(tests)),
+        _text(store["model"], "model") if "model" in store else None,
+        _text(store["model_file"], "model_file") if "model_file" in store else None,
+        _tuples_of(store, "store", read_file),
+        tuple(_case(each, f"tests[{number}]", read_file) for number, each in enumerate(tests)),
     )
 
 
@@ -108,10 +116,12 @@ def _shown(value: object) -> str:
     return ", ".join(sorted(value)) or "nobody" if isinstance(value, frozenset) else str(value)
 
 
-def _mapping(value: object, where: str, allowed: set[str], required: Iterable[str] = ()) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
+def _mapping(
+    value: object, where: str, allowed: set[str] | None = None, required: Iterable[str] = ()
+) -> dict[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise InvalidStoreFile(f"{where}: expected a mapping")
-    unknown = [str(key) for key in value if key not in allowed]
+    unknown = [key for key in value if allowed is not None and key not in allowed]
     missing = [key for key in required if key not in value]
     if unknown or missing:
         faults = [f"unknown '{key}'" for key in unknown] + [f"missing '{key}'" for key in missing]
@@ -131,9 +141,13 @@ def _text(value: object, where: str) -> str:
     return value
 
 
-def _files(value: Mapping[str, Any]) -> tuple[str, ...]:
-    one = [value["tuple_file"]] if value.get("tuple_file") else []
-    return tuple(_text(each, "tuple_file") for each in one + list(value.get("tuple_files") or ()))
+def _tuples_of(value: Mapping[str, Any], where: str, read_file: Callable[[str], object]) -> tuple[Tuple, ...]:
+    names = [value["tuple_file"]] if value.get("tuple_file") else []
+    names += _list(value.get("tuple_files") or [], f"{where}.tuple_files")
+    tuples = read_tuples(value.get("tuples") or [], f"{where}.tuples")
+    for name in names:
+        tuples += read_tuples(read_file(_text(name, f"{where}.tuple_file")), name)
+    return tuples
 
 
 def _tuple(value: object, where: str) -> Tuple:
@@ -142,54 +156,63 @@ def _tuple(value: object, where: str) -> Tuple:
     if fields.get("condition") is None:
         return Tuple(user, relation, object_)
     condition = _mapping(fields["condition"], f"{where}.condition", {"name", "context"}, ("name",))
-    context = condition.get("context") or {}
-    if not isinstance(context, Mapping):
-        raise InvalidStoreFile(f"{where}.condition.context: expected a mapping")
-    return Tuple(user, relation, object_, ConditionRef(_text(condition["name"], where), dict(context)))
+    context = _mapping(condition.get("context") or {}, f"{where}.condition.context")
+    return Tuple(user, relation, object_, ConditionRef(_text(condition["name"], where), context))
 
 
-def _case(value: object, where: str) -> Case:
+def _case(value: object, where: str, read_file: Callable[[str], object]) -> Case:
     test = _mapping(value, where, _TEST)
-    if _files(test):
-        raise InvalidStoreFile(f"{where}: tuple files of a single test are not read; use 'tuples'")
     assertions: list[Assertion] = []
     for kind, read in (("check", _check), ("list_objects", _list_objects), ("list_users", _list_users)):
         for number, each in enumerate(_list(test.get(kind) or [], f"{where}.{kind}")):
             place = f"{where}.{kind}[{number}]"
-            required = _ASSERTIONS[kind] - {"context"}
-            fields = _mapping(each, place, _ASSERTIONS[kind], sorted(required))
-            if not isinstance(fields["assertions"], Mapping):
-                raise InvalidStoreFile(f"{place}.assertions: expected a mapping")
-            for relation, wanted in fields["assertions"].items():
-                assertions.append(read(fields, _text(relation, place), wanted, place))
-    return Case(str(test.get("name", where)), read_tuples(test.get("tuples") or []), tuple(assertions))
+            fields = _mapping(each, place, _ASSERTIONS[kind], sorted(_REQUIRED[kind]))
+            wanted = _mapping(fields["assertions"], f"{place}.assertions")
+            context = _mapping(fields.get("context") or {}, f"{place}.context")
+            for relation, answer in wanted.items():
+                assertions += read(fields, relation, answer, context, place)
+    name = str(test.get("name", where))
+    return Case(name, _tuples_of(test, where, read_file), tuple(assertions))
 
 
-def _check(fields: dict[str, Any], relation: str, wanted: object, where: str) -> Assertion:
-    user, object_ = _text(fields["user"], where), _text(fields["object"], where)
-    context = fields.get("context") or {}
+def _one_or_more(fields: dict[str, Any], one: str, more: str, where: str) -> list[str]:
+    values = [fields[one]] if one in fields else _list(fields.get(more), f"{where}.{more}")
+    return [_text(value, f"{where}.{one}") for value in values]
+
+
+def _check(
+    fields: dict[str, Any], relation: str, wanted: object, context: dict[str, Any], where: str
+) -> Iterator[Assertion]:
     if not isinstance(wanted, bool):
         raise InvalidStoreFile(f"{where}.assertions.{relation}: expected true or false")
+    for user in _one_or_more(fields, "user", "users", where):
+        for object_ in _one_or_more(fields, "object", "objects", where):
+            ask = partial(_ask_check, user, relation, object_, context)
+            yield Assertion(f"is {user} {relation} of {object_}", ask, wanted)
 
-    def ask(engine: Engine, tuples: Sequence[Tuple]) -> object:
-        return engine.check(user, relation, object_, contextual=tuples, context=context)
 
-    return Assertion(f"is {user} {relation} of {object_}", ask, wanted)
+def _ask_check(
+    user: str, relation: str, object_: str, context: dict[str, Any], engine: Engine, tuples: Sequence[Tuple]
+) -> object:
+    return engine.check(user, relation, object_, contextual=tuples, context=context)
 
 
-def _list_objects(fields: dict[str, Any], relation: str, wanted: object, where: str) -> Assertion:
+def _list_objects(
+    fields: dict[str, Any], relation: str, wanted: object, context: dict[str, Any], where: str
+) -> Iterator[Assertion]:
     user, type_name = _text(fields["user"], where), _text(fields["type"], where)
-    context = fields.get("context") or {}
 
     def ask(engine: Engine, tuples: Sequence[Tuple]) -> object:
         return engine.list_objects(user, relation, type_name, contextual=tuples, context=context)
 
     names = _list(wanted or [], f"{where}.assertions.{relation}")
-    return Assertion(f"every {type_name} that {user} is {relation} of", ask, frozenset(names))
+    yield Assertion(f"every {type_name} that {user} is {relation} of", ask, frozenset(names))
 
 
-def _list_users(fields: dict[str, Any], relation: str, wanted: object, where: str) -> Assertion:
-    object_, context = _text(fields["object"], where), fields.get("context") or {}
+def _list_users(
+    fields: dict[str, Any], relation: str, wanted: object, context: dict[str, Any], where: str
+) -> Iterator[Assertion]:
+    object_ = _text(fields["object"], where)
     filters = []
     for each in _list(fields["user_filter"], f"{where}.user_filter"):
         one = _mapping(each, f"{where}.user_filter", {"type", "relation"}, ("type",))
@@ -200,4 +223,4 @@ def _list_users(fields: dict[str, Any], relation: str, wanted: object, where: st
 
     users = _mapping(wanted or {}, f"{where}.assertions.{relation}", {"users"})
     names = _list(users.get("users") or [], f"{where}.assertions.{relation}.users")
-    return Assertion(f"every {', '.join(filters)} that is {relation} of {object_}", ask, frozenset(names))
+    yield Assertion(f"every {', '.join(filters)} that is {relation} of {object_}", ask, frozenset(names))
