@@ -15,6 +15,7 @@ Claims = Mapping[str, Any]
 
 SCOPE_PREFIX = "tams-api/"
 MAX_NAME_CHARS = 256
+ID_TOKEN = "it is an ID token"
 # OpenFGA takes no user longer than this (bytes, after percent-encoding).
 MAX_USER_BYTES = 512
 
@@ -46,7 +47,7 @@ def principal(claims: Claims, config: IssuerConfig, expires_s: int) -> Principal
     """
     shape = SHAPES[config.preset]
     reason = shape.refusal(claims)
-    if reason is not None:
+    if reason is not None and not (config.accept_id_tokens and reason == ID_TOKEN):
         raise Unauthenticated(f"The token is not an access token: {reason}")
     names = config.claims or shape.names
     client = next((name for name in map(lambda n: _name(claims, n), names.client) if name is not None), None)
@@ -150,7 +151,7 @@ def _words(path: str, value: Any) -> list[str]:
 
 
 def _generic(claims: Claims) -> str | None:
-    return "it is an ID token" if "at_hash" in claims or "c_hash" in claims else None
+    return ID_TOKEN if "at_hash" in claims or "c_hash" in claims else None
 
 
 def _keycloak(claims: Claims) -> str | None:
@@ -168,7 +169,7 @@ def _cognito(claims: Claims) -> str | None:
 
 def _entra(claims: Claims) -> str | None:
     # An ID token of the same application has the same issuer and audience, but names no client and no scope.
-    return None if "scp" in claims or _entra_machine(claims) else "it is an ID token"
+    return None if "scp" in claims or _entra_machine(claims) else ID_TOKEN
 
 
 def _entra_machine(claims: Claims) -> bool:

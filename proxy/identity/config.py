@@ -60,6 +60,8 @@ class IssuerConfig:
     algorithms: tuple[str, ...] = tuple(sorted(ALGORITHMS))
     # Accepted `typ` headers, without case and without "application/". A token without `typ` is accepted.
     types: tuple[str, ...] = ("jwt", "at+jwt")
+    # True: a token that looks like an ID token counts too, for products whose access tokens do (Dex).
+    accept_id_tokens: bool = False
     # Replaces the claim names of the preset.
     claims: ClaimNames | None = None
     # Group as the token spells it -> group of the policy. None: every group becomes "<alias>/<name>".
