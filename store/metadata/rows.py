@@ -268,14 +268,15 @@ class ObjectPage:
 @dataclass(frozen=True, slots=True)
 class ObjectFact:
     """What deciding about an object needs. `witness` is a flow that refers to it and that the view sees,
-    None when there is none. `flow_ids`: the first flow that referenced it if that still exists, else all
-    that refer to it."""
+    None when there is none, `witness_classes` its classes. `flow_ids`: the first flow that referenced it
+    if that still exists, else all that refer to it."""
 
     id: str
     role: Role
     flow_id: str
     witness: str | None
     flow_ids: tuple[str, ...]
+    witness_classes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

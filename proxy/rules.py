@@ -1,0 +1,186 @@
+"""THE TABLE: what every operation of the API asks of its caller. Data only.
+
+An operation without a row does not exist to callers. HEAD is GET. The scopes are those of AppNote 0016's
+coarse table; what a row's `check` means is written in `decide.py` and `writes.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from proxy.identity.principal import ADMIN, DELETE, READ, WRITE
+
+
+class Action(Enum):
+    """What a class permits."""
+
+    READ = "read"
+    WRITE = "write"
+    DELETE = "delete"
+
+
+class Target(Enum):
+    """What a rule decides on: the classes of the resource that a path parameter names, or something else."""
+
+    NOTHING = "nothing"
+    ADMIN = "admin"
+    LIST = "list"
+    SOURCE = "source"
+    FLOW = "flow"
+    PROFILE = "profile"
+    WEBHOOK = "webhook"
+    DELETION = "deletion"
+    OBJECT = "object"
+
+
+class Check(Enum):
+    """What is decided beyond the target's classes, mostly on the body."""
+
+    NOTHING = "nothing"
+    PUT_FLOW = "put flow"
+    TAG = "tag"
+    COLLECTION = "collection"
+    SEGMENTS = "segments"
+    STORAGE = "storage"
+    INSTANCE = "instance"
+    PUT_WEBHOOK = "webhook"
+    NEW_WEBHOOK = "new webhook"
+    NEW_PROFILE = "new profile"
+
+
+class Body(Enum):
+    """What of an answer may name hidden things."""
+
+    NOTHING = "nothing"
+    DOCUMENT = "document"
+    DOCUMENTS = "documents"
+    COLLECTION = "collection"
+    OBJECT = "object"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One row. `scopes`: any of them passes the coarse step. `param`: names the target in the path."""
+
+    operation: str
+    scopes: frozenset[str]
+    target: Target
+    action: Action = Action.READ
+    param: str = ""
+    check: Check = Check.NOTHING
+    body: Body = Body.NOTHING
+
+
+_R, _W, _D, _A = (frozenset((scope, ADMIN)) for scope in (READ, WRITE, DELETE, ADMIN))
+_ANY = frozenset((READ, WRITE, DELETE, ADMIN))
+Methods = Mapping[str, Rule]
+
+
+def _open(operation: str, scopes: frozenset[str] = _ANY) -> Rule:
+    return Rule(operation, scopes, Target.NOTHING)
+
+
+def _list(operation: str, body: Body = Body.DOCUMENTS, scopes: frozenset[str] = _R) -> Rule:
+    return Rule(operation, scopes, Target.LIST, body=body)
+
+
+def _properties(
+    target: Target, template: str, param: str, stem: str, names: tuple[str, ...]
+) -> dict[str, Methods]:
+    """The paths of simple properties: read by readers, set and dropped by writers."""
+    return {
+        f"{template}/{name}": {
+            "GET": Rule(f"GET_{stem}-{name.replace('_', '-')}", _R, target, Action.READ, param),
+            "PUT": Rule(f"PUT_{stem}-{name.replace('_', '-')}", _W, target, Action.WRITE, param),
+            "DELETE": Rule(f"DELETE_{stem}-{name.replace('_', '-')}", _W, target, Action.WRITE, param),
+        }
+        for name in names
+    }
+
+
+def _tags(target: Target, template: str, param: str, stem: str) -> dict[str, Methods]:
+    return {
+        f"{template}/tags": {"GET": Rule(f"GET_{stem}-tags", _R, target, Action.READ, param)},
+        f"{template}/tags/{{name}}": {
+            "GET": Rule(f"GET_{stem}-tags-name", _R, target, Action.READ, param),
+            "PUT": Rule(f"PUT_{stem}-tags-name", _W, target, Action.WRITE, param, Check.TAG),
+            "DELETE": Rule(f"DELETE_{stem}-tags-name", _W, target, Action.WRITE, param, Check.TAG),
+        },
+    }
+
+
+_SOURCE, _FLOW = "/sources/{sourceId}", "/flows/{flowId}"
+
+
+def _flow(
+    method: str,
+    suffix: str,
+    scopes: frozenset[str],
+    action: Action,
+    check: Check = Check.NOTHING,
+    body: Body = Body.NOTHING,
+) -> Rule:
+    operation = f"{method}_flows-flowId{suffix}"
+    return Rule(operation, scopes, Target.FLOW, action, "flowId", check, body)
+
+
+RULES: dict[str, Methods] = {
+    "/": {"GET": _open("GET_root")},
+    "/service": {
+        "GET": _open("GET_service"),
+        "POST": Rule("POST_service", _A, Target.ADMIN),
+    },
+    "/service/storage-backends": {"GET": _list("GET_storage-backends", Body.NOTHING, _ANY)},
+    "/sources": {"GET": _list("GET_sources")},
+    _SOURCE: {
+        "GET": Rule("GET_sources-sourceId", _R, Target.SOURCE, Action.READ, "sourceId", body=Body.DOCUMENT),
+    },
+    **_tags(Target.SOURCE, _SOURCE, "sourceId", "sources-sourceId"),
+    **_properties(Target.SOURCE, _SOURCE, "sourceId", "sources-sourceId", ("description", "label")),
+    "/flows": {"GET": _list("GET_flows")},
+    _FLOW: {
+        "GET": _flow("GET", "", _R, Action.READ, body=Body.DOCUMENT),
+        "PUT": _flow("PUT", "", _W, Action.WRITE, check=Check.PUT_FLOW, body=Body.DOCUMENT),
+        "DELETE": _flow("DELETE", "", _D, Action.DELETE),
+    },
+    **_tags(Target.FLOW, _FLOW, "flowId", "flows-flowId"),
+    **_properties(
+        Target.FLOW,
+        _FLOW,
+        "flowId",
+        "flows-flowId",
+        ("description", "label", "max_bit_rate", "avg_bit_rate"),
+    ),
+    f"{_FLOW}/read_only": {
+        "GET": _flow("GET", "-read-only", _R, Action.READ),
+        "PUT": _flow("PUT", "-read-only", _W, Action.WRITE),
+    },
+    f"{_FLOW}/flow_collection": {
+        "GET": _flow("GET", "-flow-collection", _R, Action.READ, body=Body.COLLECTION),
+        "PUT": _flow("PUT", "-flow-collection", _W, Action.WRITE, check=Check.COLLECTION),
+        "DELETE": _flow("DELETE", "-flow-collection", _W, Action.WRITE, check=Check.COLLECTION),
+    },
+    f"{_FLOW}/segments": {
+        "GET": _flow("GET", "-segments", _R, Action.READ),
+        "POST": _flow("POST", "-segments", _W, Action.WRITE, check=Check.SEGMENTS),
+        "DELETE": _flow("DELETE", "-segments", _D, Action.DELETE),
+    },
+    f"{_FLOW}/storage": {"POST": _flow("POST", "-storage", _W, Action.WRITE, check=Check.STORAGE)},
+    "/objects/{objectId}": {
+        "GET": Rule("GET_objects", _R, Target.OBJECT, Action.READ, "objectId", body=Body.OBJECT),
+    },
+    "/objects/{objectId}/instances": {
+        "POST": Rule("POST_objects-instances", _W, Target.OBJECT, Action.WRITE, "objectId", Check.INSTANCE),
+        "DELETE": Rule(
+            "DELETE_objects-instances", _W, Target.OBJECT, Action.WRITE, "objectId", Check.INSTANCE
+        ),
+    },
+    "/flow-delete-requests": {
+        "GET": Rule("GET_flow-delete-requests", _A, Target.ADMIN, body=Body.NOTHING),
+    },
+    "/flow-delete-requests/{request-id}": {
+        "GET": Rule("GET_flow-delete-requests-request-id", _D, Target.DELETION, Action.DELETE, "request-id"),
+    },
+}

@@ -1,0 +1,1 @@
+"""The store behind the proxy: embedded in this process, or a TAMS elsewhere."""

@@ -1,0 +1,161 @@
+"""The one way the proxy speaks to whatever store is behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+Pairs = Sequence[tuple[str, str]]
+Ref = tuple[str, str]
+"""A kind of resource ("flow", "source", "profile", "webhook", "deletion") and an id."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a caller may see: a resource of classes C when C meets `allow` and misses `deny`."""
+
+    admin: bool
+    allow: frozenset[str]
+    deny: frozenset[str]
+    default_class: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """What a write was authorised on; the upstream changes nothing when it does not hold any more.
+
+    `classes`: exact classes of resources, None for one that must be absent. `members`: ids of a flow's
+    collection. `references`: (object, flow) pairs. `unknown`: object ids that must not exist.
+    """
+
+    classes: Mapping[Ref, frozenset[str] | None] = field(default_factory=dict)
+    members: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    references: frozenset[tuple[str, str]] = frozenset()
+    unknown: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Request:
+    """One call of an operation, its query decoded. `path` is as the client spelt it."""
+
+    operation: str
+    path: str
+    params: Mapping[str, str]
+    query: Pairs
+    body: bytes = b""
+    view: View | None = None
+    expect: Expect | None = None
+    actor: str | None = None
+
+
+class Facts(Protocol):
+    """What deciding about an answer needs, of the same snapshot as the answer."""
+
+    @property
+    def classes(self) -> frozenset[str] | None:
+        """Those of the resource, None where there is none."""
+
+    @property
+    def related(self) -> Mapping[str, frozenset[str]]:
+        """Classes of the ids that the body names; an id without an entry is gone."""
+
+    @property
+    def readable(self) -> bool:
+        """For an object: whether the view sees a flow that refers to it."""
+
+
+class Response(Protocol):
+    """An answer: status, lower-case header names, the whole body. No facts: nothing was found."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    @property
+    def facts(self) -> Facts | None:
+        """What to decide the answer on."""
+
+
+class ObjectFact(Protocol):
+    """What deciding about the use of an object needs."""
+
+    @property
+    def role(self) -> str:
+        """ "unused" when it is only allocated, else "media" or "init"."""
+
+    @property
+    def flow_id(self) -> str:
+        """The flow it was allocated for, then the first that referred to it."""
+
+    @property
+    def witness(self) -> str | None:
+        """A flow that refers to it and that the view sees."""
+
+    @property
+    def witness_classes(self) -> frozenset[str]:
+        """The classes of the witness."""
+
+    @property
+    def flow_ids(self) -> tuple[str, ...]:
+        """The flow that first referred to it if that is there, else all that refer to it."""
+
+
+class Known(Protocol):
+    """Facts about several resources; what has no entry does not exist."""
+
+    @property
+    def classes(self) -> Mapping[Ref, frozenset[str]]:
+        """Classes by resource."""
+
+    @property
+    def source_ids(self) -> Mapping[str, str]:
+        """The source of each flow looked up."""
+
+    @property
+    def collections(self) -> Mapping[str, list[dict[str, Any]]]:
+        """The `flow_collection` of each flow looked up that has one."""
+
+    @property
+    def objects(self) -> Mapping[str, ObjectFact]:
+        """Objects by id."""
+
+
+class BackendFact(Protocol):
+    """A storage backend."""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+
+    @property
+    def classes(self) -> frozenset[str]:
+        """Its classes."""
+
+    @property
+    def default(self) -> bool:
+        """Whether it is used when a client names none."""
+
+
+class Upstream(Protocol):
+    """A store. Reads honour `view`: listings, referring flows and media URLs are those it sees.
+
+    Failures raise `errors.Unavailable`, `errors.BadUpstream` or `errors.UpstreamTimeout`; anything but a
+    clear answer is never taken for absence.
+    """
+
+    async def call(self, request: Request) -> Response:
+        """Perform an operation. Status 409 says that `expect` did not hold and nothing was done."""
+        ...
+
+    async def look_up(self, refs: Iterable[Ref], objects: Iterable[str], view: View | None) -> Known:
+        """Facts about resources and objects, as few calls as can be; `view` finds the witnesses."""
+        ...
+
+    async def object_at(self, backend_id: str, key: str) -> str | None:
+        """The object whose bytes lie at a key of a local storage backend."""
+        ...
+
+    async def backends(self) -> Sequence[BackendFact]:
+        """All storage backends."""
+        ...
