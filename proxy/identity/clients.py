@@ -78,7 +78,7 @@ def _parse_client(entry: Any) -> Client:
         raise ValueError(f"client {client_id!r} has unknown scopes {sorted(scopes - SCOPES)}")
     stated = entry.get("keys") or []
     keys = parse_keys(stated) if isinstance(stated, list) else ()
-    if len(keys) != len(stated):
+    if not isinstance(stated, list) or len(keys) != len(stated):
         raise ValueError(f"client {client_id!r} has a key that is not a usable public JWK")
     return Client(client_id, groups, scopes, keys)
 

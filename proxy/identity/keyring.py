@@ -114,7 +114,7 @@ def parse(data: bytes) -> Keyring:
     try:
         document = json.loads(data)
         if document["version"] != 1:
-            raise ValueError("its version is not 1")
+            raise ValueError("the keyring is of another version")
         signing = tuple(_read_signing_key(entry) for entry in document["signing"])
         rest = {p: tuple(_read_secret(entry) for entry in document[p]) for p in PURPOSES[1:]}
     except (KeyError, TypeError, PyJWTError, json.JSONDecodeError) as exc:
