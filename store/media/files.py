@@ -134,7 +134,8 @@ class Files:
         content_type: str,
         size_bytes: int | None = None,
     ) -> Stat:
-        """See `Media`. `size_bytes`, when known, lets a quota refuse before anything is read.
+        """See `Media`. `size_bytes`, when known, lets a quota refuse before anything is read; what replaces
+        an upload needs room for both.
 
         Holds at most two batches of 1 MiB in memory: one is written while the next arrives.
         """

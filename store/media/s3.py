@@ -16,7 +16,7 @@ from store import errors
 from store.media import s3_check, s3_transfer
 from store.media.config import S3Config
 from store.media.protocol import CHUNK_BYTES, Media, PutUrl, Stat
-from store.media.s3_calls import Calls, Reply, code_of, resolved_addressing
+from store.media.s3_calls import Calls, Reply, code_of, field_of, resolved_addressing
 from store.media.signing import Lifetime, Reused
 from store.media.sigv4 import Location, Presigner
 
@@ -124,7 +124,7 @@ class S3:
                 raise errors.Unavailable("the object went away while it was read") from exc
             if reply is None:
                 return
-            named = {**named, "IfMatch": reply["ETag"]}
+            named = {**named, "IfMatch": field_of(reply, "ETag")}
             body, skip, left = reply["Body"], *_extent(reply, at, end)
             try:
                 while left > 0:
@@ -204,11 +204,11 @@ class S3:
         while True:
             reply = await self._calls("list_objects_v2", Prefix=self._config.prefix + prefix, **after)
             for entry in reply.get("Contents", []):
-                key = str(entry["Key"])[len(self._config.prefix) :]
-                yield key, int(entry["LastModified"].timestamp())
+                key = str(field_of(entry, "Key"))[len(self._config.prefix) :]
+                yield key, int(field_of(entry, "LastModified").timestamp())
             if not reply.get("IsTruncated"):
                 return
-            after = {"ContinuationToken": str(reply["NextContinuationToken"])}
+            after = {"ContinuationToken": str(field_of(reply, "NextContinuationToken"))}
 
     async def check(self) -> list[str]:
         """See `Media`; writes, reads and removes a small object under the prefix."""
@@ -285,12 +285,12 @@ class S3:
         while True:
             reply = await self._calls("list_object_versions", Prefix=name, **after)
             for entry in (*reply.get("Versions", []), *reply.get("DeleteMarkers", [])):
-                if entry["Key"] == name:
-                    found.append({"Key": name, "VersionId": entry["VersionId"]})
+                if field_of(entry, "Key") == name:
+                    found.append({"Key": name, "VersionId": field_of(entry, "VersionId")})
             if not reply.get("IsTruncated"):
                 return found
             after = {
-                "KeyMarker": str(reply["NextKeyMarker"]),
+                "KeyMarker": str(field_of(reply, "NextKeyMarker")),
                 "VersionIdMarker": str(reply.get("NextVersionIdMarker", "")),
             }
 
@@ -325,13 +325,13 @@ def _named(version: str | None) -> dict[str, Any]:
 
 def _is_named(reply: Reply, named: dict[str, Any]) -> bool:
     """Whether these are the bytes that were asked for: some services pass over If-Match."""
-    return "IfMatch" not in named or bool(reply["ETag"] == named["IfMatch"])
+    return "IfMatch" not in named or bool(field_of(reply, "ETag") == named["IfMatch"])
 
 
 def _described(reply: Reply) -> Stat:
-    etag, version_id = str(reply["ETag"]), reply.get("VersionId")
+    etag, version_id = str(field_of(reply, "ETag")), reply.get("VersionId")
     return Stat(
-        size_bytes=int(reply["ContentLength"]),
+        size_bytes=int(field_of(reply, "ContentLength")),
         etag=etag,
         version=f"{_ETAG}{etag}" if version_id in _UNVERSIONED else f"{_ID}{version_id}",
         content_type=reply.get("ContentType"),
@@ -340,7 +340,7 @@ def _described(reply: Reply) -> Stat:
 
 def _extent(reply: Reply, at: int, end: int | None) -> tuple[int, int]:
     """How many bytes to skip and then to take: some services answer a Range with the whole object."""
-    length = int(reply["ContentLength"])
+    length = int(field_of(reply, "ContentLength"))
     if reply.get("ContentRange"):
         return 0, length
     last = length if end is None else min(end, length)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
@@ -26,6 +27,7 @@ from botocore.exceptions import (
     ReadTimeoutError,
     SSLError,
 )
+from botocore.parsers import ResponseParserError
 
 from store import errors
 from store.media.config import Chain, KeyFiles, S3Config
@@ -56,6 +58,20 @@ _CONNECTION = (
     SSLError,
 )
 _NEVER_SENT = (EndpointConnectionError, ConnectTimeoutError, SSLError)
+
+
+class BadReply(BotoCoreError):
+    """The service's answer is not one of S3."""
+
+    fmt = "the answer is not one of S3"
+
+
+def field_of(reply: Reply, name: str) -> Any:
+    """A field that S3 always sends. Raises `errors.Unavailable` when it is missing."""
+    try:
+        return reply[name]
+    except KeyError as exc:
+        raise errors.Unavailable(f"the storage backend's answer lacks {name}") from exc
 
 
 def code_of(exc: BaseException | None) -> str:
@@ -113,7 +129,8 @@ class Calls:
         self._session = _session(config)
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"s3-{config.id}")
         self._clients = [self._client(url, config.timeout_s) for url in config.urls()]
-        self._patient = [self._client(url, _PATIENT_TIMEOUT_S) for url in config.urls()]
+        self._patient: dict[int, Any] = {}
+        self._making = threading.Lock()
         self.keys = self._fresh_keys()
         refreshed = isinstance(config.credentials, Chain)
         self.endpoints = Endpoints(
@@ -137,8 +154,8 @@ class Calls:
         attempt = 1
         while True:
             index = self.endpoints.of(str(parameters.get("Key", "")))
-            client = (self._patient if patient else self._clients)[index]
             try:
+                client = await self.run(self._patient_client, index) if patient else self._clients[index]
                 return await self._once(client, operation, parameters)
             except (ClientError, BotoCoreError) as exc:
                 if isinstance(exc, _CONNECTION):
@@ -179,13 +196,24 @@ class Calls:
     def _close(self) -> None:
         self.endpoints.close()
         self._pool.shutdown()
-        for client in (*self._clients, *self._patient):
+        for client in (*self._clients, *self._patient.values()):
             client.close()
 
     async def _once(self, client: Any, operation: str, parameters: Reply) -> Reply:
         call = getattr(client, operation)
-        reply: Reply = await self.run(call, **{"Bucket": self._config.bucket, **parameters})
+        try:
+            reply: Reply = await self.run(call, **{"Bucket": self._config.bucket, **parameters})
+        except (ResponseParserError, ValueError) as exc:
+            # What boto3 raises for an answer that is not S3's, beside its own errors.
+            raise BadReply from exc
         return reply
+
+    def _patient_client(self, index: int) -> Any:
+        # Made when first needed: a client costs a tenth of a second.
+        with self._making:
+            if index not in self._patient:
+                self._patient[index] = self._client(self._config.urls()[index], _PATIENT_TIMEOUT_S)
+            return self._patient[index]
 
     def _client(self, url: str, timeout_s: int) -> Any:
         config = self._config

@@ -22,6 +22,7 @@ _CODES = {
     "NoSuchBucket": "the bucket does not exist",
     "EndpointConnectionError": "nothing answers there",
     "ConnectTimeoutError": "nothing answers there in time",
+    "ConnectionClosedError": "the connection is closed without an answer",
     "ReadTimeoutError": "the service does not answer in time",
     "SSLError": "the TLS certificate is not trusted",
 }
@@ -55,7 +56,7 @@ async def _endpoint_problem(
         # A listing, since errors of a HEAD come without their code.
         reply = await calls.once(index, "list_objects_v2", Prefix=config.prefix, MaxKeys=1)
     except (ClientError, BotoCoreError) as exc:
-        skew_s = _skew_s(getattr(exc, "response", {}), clock)
+        skew_s = _skew_s(exc.response if isinstance(exc, ClientError) else {}, clock)
         if abs(skew_s) > _MOST_SKEW_S:
             return f"{where}: this server's clock is {_ahead(skew_s)} the service's"
         return f"{where}: {_reason(exc, config)}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from store import errors
-from store.media.s3_calls import Calls, Reply, code_of
+from store.media.s3_calls import Calls, Reply, code_of, field_of
 
 _MOST_PARTS = 10_000
 _PARTS_AT_ONCE = 4
@@ -63,7 +63,7 @@ async def upload(
                 raise errors.TooLarge("the upload has too many parts")
             number = len(done) + 1
             reply = await calls("upload_part", Key=key, UploadId=upload_id, PartNumber=number, Body=part)
-            done.append({"PartNumber": number, "ETag": reply["ETag"]})
+            done.append({"PartNumber": number, "ETag": field_of(reply, "ETag")})
             size_bytes += len(part)
             part, ahead = ahead, (None if ahead is None else await anext(parts, None))
         return done
@@ -136,7 +136,7 @@ async def _multipart(
     size_bytes: Callable[[], int],
 ) -> None:
     begun = await calls("create_multipart_upload", idempotent=False, Key=key, **_typed(content_type))
-    upload_id = str(begun["UploadId"])
+    upload_id = str(field_of(begun, "UploadId"))
     try:
         parts = await send(upload_id)
         await _complete(calls, key, upload_id, parts, size_bytes())
@@ -160,7 +160,7 @@ async def _complete(calls: Calls, key: str, upload_id: str, parts: list[Reply], 
         if code_of(exc.__cause__) != "NoSuchUpload":
             raise
         found = await calls("head_object", Key=key)
-        if int(found["ContentLength"]) != size_bytes:
+        if int(field_of(found, "ContentLength")) != size_bytes:
             raise errors.Unavailable("the storage backend lost an upload") from exc
 
 
