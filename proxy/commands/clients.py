@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.table import Table
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import YAMLError
 
 from proxy.identity.clients import Client, check_client_id, parse_clients
 from proxy.identity.files import locked, write_shared
@@ -109,26 +108,51 @@ def with_client(text: str, client_id: str, groups: Iterable[str], scopes: Iterab
     """The clients.yaml with one more client, comments kept. ValueError when it is there or not acceptable."""
     if check_client_id(client_id) in parse_clients(text.encode()):
         raise ValueError(f"there is a client {client_id!r} already")
-    document = _load(text)
-    entry = CommentedMap(id=client_id)
+    document = _yaml().load(text)
+    entry = CommentedMap()
     for name, values in (("groups", groups), ("scopes", scopes)):
-        sequence = CommentedSeq(values)
-        sequence.fa.set_flow_style()
-        entry[name] = sequence
-    document["clients"].append(entry)
+        entry[name] = CommentedSeq(values)
+        entry[name].fa.set_flow_style()
+    if not document["clients"]:
+        document["clients"] = CommentedMap()
+    document["clients"].fa.set_block_style()
+    document["clients"][client_id] = entry
     changed = _dump(document)
     parse_clients(changed.encode())
     return changed
 
 
 def without_client(text: str, client_id: str) -> str:
-    """The clients.yaml without that client, comments of the others kept. ValueError when it is not there."""
-    document = _load(text)
-    found = [number for number, entry in enumerate(document["clients"]) if entry.get("id") == client_id]
-    if not found:
+    """The clients.yaml without that client, every other line as it was. ValueError when it is not there."""
+    left = dict(parse_clients(text.encode()))
+    if left.pop(client_id, None) is None:
         raise ValueError(f"there is no client {client_id!r}")
-    del document["clients"][found[0]]
+    document = _yaml().load(text)
+    line, column = document["clients"].lc.key(client_id)
+    changed = _without_entry(text.splitlines(keepends=True), line, column)
+    # With several clients on one line that is no longer the rest; the comments cannot all be kept then.
+    with suppress(ValueError):
+        if parse_clients(changed.encode()) == left:
+            return changed
+    del document["clients"][client_id]
     return _dump(document)
+
+
+def _without_entry(lines: list[str], line: int, column: int) -> str:
+    """The lines without the entry that begins there, and without the comment that stands directly above it.
+
+    The library hangs a comment on what is before it, so that it would go with the wrong client.
+    """
+    start, end = line, line + 1
+    while start > 0 and lines[start - 1].lstrip().startswith("#") and lines[start - 1].index("#") == column:
+        start -= 1
+    while end < len(lines) and _is_deeper(lines[end], column):
+        end += 1
+    return "".join(lines[:start] + lines[end:])
+
+
+def _is_deeper(line: str, column: int) -> bool:
+    return bool(line.strip()) and len(line) - len(line.lstrip()) > column
 
 
 @contextmanager
@@ -146,20 +170,10 @@ def _clients(policies: Path) -> dict[str, Client]:
 
 
 def _text(path: Path) -> str:
-    return path.read_text() if path.exists() else "clients: []\n"
-
-
-def _load(text: str) -> Any:
-    parse_clients(text.encode())
-    try:
-        return _yaml().load(text)
-    except YAMLError as exc:
-        raise ValueError(f"clients are not readable: {exc}") from exc
+    return path.read_text() if path.exists() else "clients: {}\n"
 
 
 def _dump(document: Any) -> str:
-    if document["clients"]:
-        document["clients"].fa.set_block_style()
     out = StringIO()
     _yaml().dump(document, out)
     return out.getvalue()

@@ -40,21 +40,20 @@ class Client:
 
 
 def parse_clients(data: bytes) -> Mapping[str, Client]:
-    """The clients of a clients.yaml, by id. ValueError naming the entry that is wrong."""
+    """The clients of a clients.yaml (`clients: {<id>: {groups, scopes, keys, description}}`), by id.
+
+    ValueError naming the entry that is wrong.
+    """
     try:
         document = YAML(typ="safe", pure=True).load(data.decode())
     except (YAMLError, UnicodeDecodeError) as exc:
         raise ValueError(f"clients are not readable: {exc}") from exc
-    entries = document.get("clients") if isinstance(document, dict) else None
-    if not isinstance(entries, list):
-        raise ValueError("clients: a list is missing")
-    clients: dict[str, Client] = {}
-    for entry in entries:
-        client = _parse_client(entry)
-        if client.id in clients:
-            raise ValueError(f"client {client.id!r} is there twice")
-        clients[client.id] = client
-    return clients
+    if not isinstance(document, dict) or "clients" not in document:
+        raise ValueError("clients: is missing")
+    entries = {} if document["clients"] is None else document["clients"]
+    if not isinstance(entries, dict):
+        raise ValueError("clients: is not a mapping of ids to clients")
+    return {client_id: _parse_client(client_id, entry) for client_id, entry in entries.items()}
 
 
 def check_client_id(client_id: object) -> str:
@@ -66,11 +65,11 @@ def check_client_id(client_id: object) -> str:
     return client_id
 
 
-def _parse_client(entry: Any) -> Client:
+def _parse_client(stated_id: Any, entry: Any) -> Client:
+    client_id = check_client_id(stated_id)
     if not isinstance(entry, dict):
-        raise ValueError(f"client {entry!r} is not a mapping")
-    client_id = check_client_id(entry.get("id"))
-    unknown = sorted(str(name) for name in set(entry) - {"id", "groups", "scopes", "keys", "description"})
+        raise ValueError(f"client {client_id!r} is not a mapping")
+    unknown = sorted(str(name) for name in set(entry) - {"groups", "scopes", "keys", "description"})
     if unknown:
         raise ValueError(f"client {client_id!r} has unknown members {unknown}")
     groups, scopes = (_texts(client_id, entry, name) for name in ("groups", "scopes"))

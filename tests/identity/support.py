@@ -11,14 +11,18 @@ NOW_S = 1_700_000_000
 CLIENTS = """\
 # who may log in
 clients:
-  - id: newsroom
+  newsroom:
     groups: [news]
     scopes: [tams-api/read, tams-api/write, tams-api/delete]
-  - id: viewer  # only looks
+  # the lobby
+  viewer:  # only looks
     groups: [news, sport]
-    scopes: [tams-api/read]
-  - id: admin
+    scopes:
+      - tams-api/read
+  admin:
     scopes: [tams-api/read, tams-api/write, tams-api/delete, tams-api/admin]
+
+# the end
 """
 
 

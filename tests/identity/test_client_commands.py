@@ -41,9 +41,25 @@ def test_edits_keep_the_comments(house: House) -> None:
     run(house, "add", "robot")
     run(house, "remove", "newsroom")
     text = path.read_text()
-    assert "# who may log in" in text and "# only looks" in text
+    for comment in ("# who may log in", "  # the lobby\n  viewer:  # only looks\n", "# the end"):
+        assert comment in text
     assert set(parse_clients(text.encode())) == {"viewer", "admin", "robot"}
     assert stored(house, "newsroom") == () and "newsroom" not in read_clear(house.data)
+
+
+def test_removal_leaves_every_other_line_as_it_was(house: House) -> None:
+    text = (house.policies / "clients.yaml").read_text()
+    without = clients.without_client(text, "viewer")
+    start, end = text.index("  # the lobby"), text.index("  admin:")
+    assert without == text[:start] + text[end:]
+    for client_id in ("newsroom", "admin"):
+        without = clients.without_client(without, client_id)
+    assert parse_clients(without.encode()) == {}
+
+
+def test_clients_on_one_line_are_edited_too() -> None:
+    text = clients.with_client(clients.without_client("clients: {a: {}, b: {}}", "a"), "c", [], [READ])
+    assert set(parse_clients(text.encode())) == {"b", "c"}
 
 
 def test_a_first_client_needs_no_file(house: House) -> None:

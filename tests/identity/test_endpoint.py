@@ -213,9 +213,9 @@ class TestPrivateKeyJwt:
     def key(self, house: House) -> ec.EllipticCurvePrivateKey:
         key = ec.generate_private_key(ec.SECP256R1())
         jwk = {**ECAlgorithm.to_jwk(key.public_key(), as_dict=True), "kid": "k1"}
-        entry = f"  - id: robot\n    scopes: [{READ}]\n    keys: [{json.dumps(jwk)}]\n"
-        with (house.policies / "clients.yaml").open("a") as file:
-            file.write(entry)
+        entry = f"clients:\n  robot:\n    scopes: [{READ}]\n    keys: [{json.dumps(jwk)}]\n"
+        path = house.policies / "clients.yaml"
+        path.write_text(path.read_text().replace("clients:\n", entry))
         return key
 
     def form(self, key: ec.EllipticCurvePrivateKey, **changes: Any) -> dict[str, str]:
@@ -305,6 +305,6 @@ async def test_a_policy_change_is_seen_through_the_cache(
     token = Credential("bearer", answer.json()["access_token"])
     before = await authenticator.authenticate(token, "", NOW_S)
     path = house.policies / "clients.yaml"
-    path.write_text(path.read_text().replace("[news]", "[sport]"))
+    path.write_text(path.read_text().replace("[news]", "[sport]", 1))
     after = await authenticator.authenticate(token, "", NOW_S + 1)
     assert (before.groups, after.groups) == ({"news"}, {"sport"})
