@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -56,11 +56,11 @@ async def _endpoint_problem(
         # A listing, since errors of a HEAD come without their code.
         reply = await calls.once(index, "list_objects_v2", Prefix=config.prefix, MaxKeys=1)
     except (ClientError, BotoCoreError) as exc:
-        skew_s = _skew_s(exc.response if isinstance(exc, ClientError) else {}, clock)
+        skew_s = _skew_s(_headers_of(exc), clock)
         if abs(skew_s) > _MOST_SKEW_S:
             return f"{where}: this server's clock is {_ahead(skew_s)} the service's"
         return f"{where}: {_reason(exc, config)}"
-    skew_s = _skew_s(reply, clock)
+    skew_s = _skew_s(reply.get("ResponseMetadata", {}).get("HTTPHeaders", {}), clock)
     if abs(skew_s) > _MOST_SKEW_S:
         return f"{where}: this server's clock is {_ahead(skew_s)} the service's, so signed URLs may not work"
     return None
@@ -130,8 +130,7 @@ def _covers(rule: Reply, prefix: str) -> bool:
 
 def _reason(exc: ClientError | BotoCoreError, config: S3Config) -> str:
     code = code_of(exc)
-    headers = exc.response["ResponseMetadata"].get("HTTPHeaders", {}) if isinstance(exc, ClientError) else {}
-    region = headers.get("x-amz-bucket-region")
+    region = _headers_of(exc).get("x-amz-bucket-region")
     if code in _WRONG_REGION or (region and region != (config.region or "us-east-1")):
         return f"the region is {region or 'another one'}, not {config.region or 'us-east-1'}"
     if code in _CODES:
@@ -141,8 +140,12 @@ def _reason(exc: ClientError | BotoCoreError, config: S3Config) -> str:
     return f"the service says {code or status_of(exc)}"
 
 
-def _skew_s(reply: Reply, clock: Callable[[], float]) -> int:
-    date = reply.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+def _headers_of(exc: ClientError | BotoCoreError) -> Mapping[str, str]:
+    return exc.response["ResponseMetadata"].get("HTTPHeaders", {}) if isinstance(exc, ClientError) else {}
+
+
+def _skew_s(headers: Mapping[str, str], clock: Callable[[], float]) -> int:
+    date = headers.get("date")
     try:
         return int(clock() - parsedate_to_datetime(date).timestamp()) if date else 0
     except ValueError:
