@@ -245,11 +245,16 @@ def _flow(connection: sqlite3.Connection, flow_id: str, version: int) -> Row:
     return row
 
 
-def _save(connection: sqlite3.Connection, rows: Sequence[ObjectRow], before: Mapping[str, ObjectRow]) -> None:
-    """Write objects outside a registration; those that are registered may be garbage from the start."""
+def _save(
+    connection: sqlite3.Connection,
+    rows: Sequence[ObjectRow],
+    before: Mapping[str, ObjectRow],
+    unreferenced: tuple[Role, ...] = (Role.MEDIA, Role.INIT),
+) -> None:
+    """Write objects. Those of the roles `unreferenced` may be garbage from the start."""
     if rows:
         sqlite_objects.save(connection, rows, before, sqlite_rows.next_versions(connection, len(rows)))
-        sqlite_objects.suspect(connection, [row.id for row in rows if row.role is not Role.UNUSED])
+        sqlite_objects.suspect(connection, [row.id for row in rows if row.role in unreferenced])
 
 
 def _touch(connection: sqlite3.Connection, flow: Row, now_ns: int) -> Row:
@@ -270,20 +275,12 @@ def _add(connection: sqlite3.Connection, request: AddSegments) -> list[Error | N
     if not registrar.accepted:
         return results
     changed = [registrar.objects[id] for id in registrar.changed]
-    if changed:
-        _save_registered(connection, changed, before)
+    _save(connection, changed, before, unreferenced=(Role.INIT,))
     sqlite_segments.insert(connection, flow.id, registrar.accepted)
     sqlite_objects.count_uses(connection, registrar.uses())
     flow = _touch(connection, flow, request.now_ns)
     sqlite_rows.append_events(connection, request.announce(flow, registrar.accepted))
     return results
-
-
-def _save_registered(
-    connection: sqlite3.Connection, rows: Sequence[ObjectRow], before: Mapping[str, ObjectRow]
-) -> None:
-    sqlite_objects.save(connection, rows, before, sqlite_rows.next_versions(connection, len(rows)))
-    sqlite_objects.suspect(connection, [row.id for row in rows if row.role is Role.INIT])
 
 
 def _delete(connection: sqlite3.Connection, request: DeleteSegments) -> DeletedSegments:

@@ -11,11 +11,17 @@ import orjson
 
 from store.errors import NotFound
 from store.metadata.rows import Doomed, Instance, ObjectRow, Role, UncontrolledUrl
+from store.timerange import MIN_NS
 
 OBJECT: Final = "o.id, o.version, o.role, o.flow_id, o.created_ns, o.init_object_id, o.document"
 BACKLOG: Final = 10
 """While more than this many times the limit of bytes are listed as doomed, no more objects are forgotten."""
 
+LOOKS: Final = 20
+"""How many times the limit of suspects are looked at in one go, most of which may turn out innocent."""
+
+_SUSPECT = """INSERT INTO suspects VALUES (?, ?)
+    ON CONFLICT DO UPDATE SET after_ns = min(after_ns, excluded.after_ns)"""
 _ROLES: Final = {str(role): role for role in Role}
 Uses = Counter[tuple[str, str]]
 """By (object id, flow id), by how much a count is to grow, or to shrink."""
@@ -77,7 +83,7 @@ def save(
 
     Bytes of instances that a row loses are doomed; an init object that it loses may become garbage.
     """
-    records, gained, lost = [], [], []
+    records, gained, lost, suspects = [], [], [], []
     for version, row in enumerate(rows, first_version):
         old = before.get(row.id)
         records.append(
@@ -87,10 +93,13 @@ def save(
         has = {(i.backend_id, i.key) for i in row.instances}
         gained += [(*place, row.id) for place in has - had]
         lost += [(*place, row.id) for place in had - has]
+        if row.role is Role.UNUSED and old is None:
+            suspects.append((row.id, row.created_ns))
         if old is not None and old.init_object_id != row.init_object_id:
             _move_init(connection, row.id, old.init_object_id, row.init_object_id)
     connection.executemany("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?)", records)
     connection.executemany("INSERT OR IGNORE INTO instances VALUES (?, ?, ?)", gained)
+    connection.executemany(_SUSPECT, suspects)
     _doom(connection, lost)
 
 
@@ -125,7 +134,7 @@ def count_uses(connection: sqlite3.Connection, uses: Uses) -> None:
 
 def suspect(connection: sqlite3.Connection, ids: Iterable[str]) -> None:
     """Remember objects that lost a reference, for `collect` to look at."""
-    connection.executemany("INSERT OR IGNORE INTO garbage VALUES (?)", [(id,) for id in ids])
+    connection.executemany(_SUSPECT, [(id, MIN_NS) for id in ids])
 
 
 def hold(
@@ -147,27 +156,31 @@ def collect(connection: sqlite3.Connection, allocated_before_ns: int, limit: int
     """Forget objects that nothing refers to; all bytes that are to be removed, earliest first."""
     (listed,) = connection.execute("SELECT count(*) FROM doomed").fetchone()
     room = min(limit, max(0, BACKLOG * limit - listed))
-    if room:
-        _forget(connection, _registered_garbage(connection, room))
-        _forget(connection, _never_registered(connection, allocated_before_ns, room))
+    for _ in range(LOOKS):
+        if room <= 0:
+            break
+        looked_at, garbage = _look(connection, allocated_before_ns, room)
+        _forget(connection, garbage)
+        room -= len(garbage)
+        if not looked_at:
+            break
     rows = connection.execute("SELECT backend_id, key FROM doomed ORDER BY number")
     return [Doomed(*row) for row in rows]
 
 
-def _registered_garbage(connection: sqlite3.Connection, limit: int) -> list[str]:
-    """Suspects that are garbage indeed; all that were looked at are suspects no more."""
-    suspects = [row[0] for row in connection.execute("SELECT object_id FROM garbage LIMIT ?", (limit,))]
-    sql = f"""SELECT o.id FROM json_each(?) w CROSS JOIN objects o ON o.id = w.value
-        WHERE o.role <> 'unused' AND {_UNREFERENCED}"""
-    found = [row[0] for row in connection.execute(sql, (ids_text(suspects),))]
-    connection.executemany("DELETE FROM garbage WHERE object_id = ?", [(id,) for id in suspects])
-    return found
+def _look(connection: sqlite3.Connection, before_ns: int, limit: int) -> tuple[int, list[str]]:
+    """Look at up to `limit` suspects that are due: how many there were, and those that are garbage.
 
-
-def _never_registered(connection: sqlite3.Connection, before_ns: int, limit: int) -> list[str]:
-    sql = f"""SELECT o.id FROM objects o WHERE o.role = 'unused' AND o.created_ns < ? AND {_UNREFERENCED}
-        ORDER BY o.created_ns LIMIT ?"""
-    return [row[0] for row in connection.execute(sql, (before_ns, limit))]
+    What was looked at is suspected no more, but for what was allocated too lately to be garbage yet.
+    """
+    sql = "SELECT object_id FROM suspects WHERE after_ns < ? ORDER BY after_ns LIMIT ?"
+    due = [row[0] for row in connection.execute(sql, (before_ns, limit))]
+    connection.executemany("DELETE FROM suspects WHERE object_id = ?", [(id,) for id in due])
+    sql = f"""SELECT o.id, o.role = 'unused' AND o.created_ns >= ?, o.created_ns FROM json_each(?) w
+        CROSS JOIN objects o ON o.id = w.value WHERE {_UNREFERENCED}"""
+    found = connection.execute(sql, (before_ns, ids_text(due))).fetchall()
+    connection.executemany(_SUSPECT, [(id, created_ns) for id, early, created_ns in found if early])
+    return len(due), [id for id, early, _ in found if not early]
 
 
 def _forget(connection: sqlite3.Connection, ids: list[str]) -> None:

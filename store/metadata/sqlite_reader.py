@@ -81,7 +81,7 @@ class Readers:
             if primary(exc) not in _MOVES:
                 raise translated(exc) from exc
         except UNSTORABLE as exc:
-            raise unstorable(exc) from exc
+            raise unstorable() from exc
         return await self.long(work)
 
     async def snapshot(self, work: Work[T]) -> T:
@@ -92,7 +92,7 @@ class Readers:
             if primary(exc) not in _MOVES:
                 raise translated(exc) from exc
         except UNSTORABLE as exc:
-            raise unstorable(exc) from exc
+            raise unstorable() from exc
         return await self.long(work)
 
     async def long(self, work: Work[T]) -> T:
@@ -104,7 +104,7 @@ class Readers:
         except sqlite3.Error as exc:
             raise translated(exc) from exc
         except UNSTORABLE as exc:
-            raise unstorable(exc) from exc
+            raise unstorable() from exc
 
     def _threaded(self, work: Work[T]) -> T:
         return self._mine(None).snapshot(work)

@@ -80,7 +80,8 @@ def get(connection: sqlite3.Connection, ref: Ref) -> Row | None:
 
 def get_many(connection: sqlite3.Connection, refs: Iterable[Ref]) -> dict[Ref, Row]:
     """The rows that exist."""
-    rows = [row_of(found) for found in connection.execute(_GET_MANY, (json_text(refs),))]
+    text = json_text((ref.kind, ref.id) for ref in refs)
+    rows = [row_of(found) for found in connection.execute(_GET_MANY, (text,))]
     return {row.ref: row for row in rows}
 
 

@@ -15,6 +15,7 @@ BUSY_S: Final = 10.0
 # Times that listings sort by are kept negated (`*_rank`), so that newest first with ties by id ascending is
 # one ascending index range. `terms` drives listings: one row per value a document can be found by.
 # `uses` counts, per object and flow, the segments that need it, directly or as the init object of theirs.
+# `suspects` are objects that may be garbage, each to be looked at once when `after_ns` has passed.
 _TABLES: Final = """
 CREATE TABLE schema_version (version INTEGER NOT NULL);
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -50,7 +51,6 @@ CREATE TABLE objects (
     created_ns INTEGER NOT NULL, init_object_id TEXT, document BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX objects_of_init ON objects (init_object_id) WHERE init_object_id IS NOT NULL;
-CREATE INDEX objects_unused ON objects (created_ns) WHERE role = 'unused';
 CREATE TABLE instances (
     backend_id TEXT NOT NULL, key TEXT NOT NULL, object_id TEXT NOT NULL,
     PRIMARY KEY (backend_id, key, object_id)
@@ -63,7 +63,8 @@ CREATE TABLE holds (
     object_id TEXT NOT NULL, reference TEXT NOT NULL, holder TEXT NOT NULL,
     PRIMARY KEY (object_id, reference, holder)
 ) WITHOUT ROWID;
-CREATE TABLE garbage (object_id TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE suspects (object_id TEXT PRIMARY KEY, after_ns INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX suspects_due ON suspects (after_ns);
 CREATE TABLE doomed (
     number INTEGER PRIMARY KEY AUTOINCREMENT, backend_id TEXT NOT NULL, key TEXT NOT NULL,
     UNIQUE (backend_id, key)

@@ -12,6 +12,8 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
+import orjson
+
 from store import errors
 from store.metadata.sqlite_schema import BUSY_S, connect
 
@@ -34,12 +36,13 @@ def translated(error: sqlite3.Error) -> errors.Error:
     return errors.Unavailable("The metadata database cannot be used now.")
 
 
-def unstorable(error: Exception) -> errors.Error:
-    """Values that no document, column or parameter can hold: integers beyond 64 bits, lone surrogates."""
+def unstorable() -> errors.Error:
+    """For values that no document, column or parameter holds: integers beyond 64 bits, lone surrogates."""
     return errors.BadRequest("A value cannot be stored: beyond 64 bits, or not valid Unicode.")
 
 
-UNSTORABLE: Final = (OverflowError, UnicodeError)
+# orjson refuses lone surrogates and integers beyond 64 bits by an error of its own.
+UNSTORABLE: Final = (OverflowError, UnicodeError, orjson.JSONEncodeError)
 
 
 @dataclass(slots=True)
@@ -128,7 +131,7 @@ class Writer:
         try:
             self._together(batch)
         except sqlite3.Error as exc:
-            self._recover(exc)
+            self._recover()
             if len(batch) > 1 and primary(exc) == sqlite3.SQLITE_FULL:
                 # One large write may have used up the space; the others get their own chance.
                 for write in batch:
@@ -157,28 +160,18 @@ class Writer:
             connection.execute("RELEASE one")
         connection.execute("COMMIT")
 
-    def _recover(self, error: sqlite3.Error) -> None:
-        """Leave no transaction behind; let go of a connection that may be broken."""
-        connection = self._connection
-        if connection is None:
-            return
-        try:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            if primary(error) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY):
-                return
-        except sqlite3.Error:
-            # Closing below rolls back whatever the connection still held.
-            self._connection = None
-        self._connection = None
-        connection.close()
+    def _recover(self) -> None:
+        """Leave no transaction behind: closing rolls it back, and what may be broken is not used again."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
 
 def _told(error: Exception) -> Exception:
     """An error of one write as its caller gets it."""
     if isinstance(error, sqlite3.Error):
         return translated(error)
-    return unstorable(error) if isinstance(error, UNSTORABLE) else error
+    return unstorable() if isinstance(error, UNSTORABLE) else error
 
 
 def _settle(writes: list[_Write]) -> None:
