@@ -12,7 +12,7 @@ import hmac
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote
 
 from store import errors
@@ -73,7 +73,7 @@ class Lifetime:
 class Signer:
     """Signs with the newest key and accepts each of the active ones (newest first)."""
 
-    keys: tuple[bytes, ...]
+    keys: tuple[bytes, ...] = field(repr=False)
 
     def __post_init__(self) -> None:
         if not self.keys or any(len(key) < MIN_KEY_BYTES for key in self.keys):

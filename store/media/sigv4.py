@@ -67,7 +67,7 @@ class Presigner:
         self._region = region
         self._service = service
         self._day = ""
-        self._signing_key = b""
+        self._mac = hmac.new(b"", digestmod="sha256")
         self._prepared: dict[tuple[str, int, int, str], _Prepared] = {}
         self._base = f"{location.scheme}://{location.host}"
 
@@ -95,8 +95,10 @@ class Presigner:
         extra = _extra(query) if query else ""
         canonical = f"{method}\n{path}\n{prepared.query}{extra}\n{prepared.tail}"
         digest = hashlib.sha256(canonical.encode()).hexdigest()
-        signature = hmac.digest(self._signing_key, (prepared.to_sign + digest).encode(), "sha256").hex()
-        return f"{self._base}{path}?{prepared.query}{extra}&X-Amz-Signature={signature}"
+        # A copy of the keyed state saves hashing the key's two blocks again.
+        mac = self._mac.copy()
+        mac.update(f"{prepared.to_sign}{digest}".encode())
+        return f"{self._base}{path}?{prepared.query}{extra}&X-Amz-Signature={mac.hexdigest()}"
 
     def _prepare(self, method: str, signed_s: int, expires_s: int, content_type: str) -> _Prepared:
         found = self._prepared.get((method, signed_s, expires_s, content_type))
@@ -107,7 +109,7 @@ class Presigner:
         stamp = datetime.fromtimestamp(signed_s, UTC).strftime("%Y%m%dT%H%M%SZ")
         day = stamp[:8]
         if day != self._day:
-            self._day, self._signing_key = day, self._key_of(day)
+            self._day, self._mac = day, hmac.new(self._key_of(day), digestmod="sha256")
         if len(self._prepared) >= 64:
             self._prepared.clear()
         scope = f"{day}/{self._scope_end}"
@@ -158,5 +160,5 @@ def encoded(text: str, *, safe: str = "") -> str:
 
 
 def _extra(query: tuple[tuple[str, str], ...]) -> str:
-    pairs = sorted((encoded(name), encoded(value)) for name, value in query)
-    return "".join(f"&{name}={value}" for name, value in pairs)
+    pairs = [(encoded(name), encoded(value)) for name, value in query]
+    return "".join([f"&{name}={value}" for name, value in sorted(pairs)])

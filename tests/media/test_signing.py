@@ -103,3 +103,7 @@ def test_reused_urls_end_with_their_era_and_stay_bounded() -> None:
         "a@2",
     ]
     assert made == ["a", "a", "b", "c", "a"]
+
+
+def test_keys_are_not_shown() -> None:
+    assert "aaaa" not in repr(SIGNER)
