@@ -1,5 +1,7 @@
 """What the tests with the real SDK share."""
 
+import gc
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -38,6 +40,10 @@ def closing_session(
     )
     with session.api:
         yield session
+    # The SDK leaves the connection of a reply that broke off to the garbage collector.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def once(emulator: Emulator | EmulatorProcess, **given: Any) -> QueryConfig:

@@ -97,7 +97,7 @@ class Data:
         layout = queries.layout(request)
         asked, prepared = self._prepared(request, transaction, table)
         if layout.split == wire.ESTIMATE_SPLIT:
-            return Reply(body=queries.estimate(prepared))
+            return Reply(body=queries.estimate(prepared), streamed=True)
         if layout.split >= layout.splits:
             raise bad_request("InvalidArgument", f"split {layout.split} of {layout.splits}")
         limit = request.number("tabular-limit-rows", 0) or queries.MAX_PAGE_ROWS
@@ -113,7 +113,7 @@ class Data:
             scanned += page.scanned
             frames.extend(queries.body(table, asked, prepared, sub, page))
         self._counts.query("/".join(key), read, scanned)
-        return Reply(body=b"".join([wire.keep_alive(), *frames, wire.completed()]))
+        return Reply(body=b"".join([wire.keep_alive(), *frames, wire.completed()]), streamed=True)
 
     def _prepared(
         self, request: Request, transaction: Transaction, table: Table

@@ -13,7 +13,7 @@ from tests.vast_emulator import columns, flat, listing, operations, wire
 from tests.vast_emulator.catalog import Projection, Table
 from tests.vast_emulator.errors import Refusal, bad_request, not_emulated, not_found
 from tests.vast_emulator.mvcc import Store, Transaction
-from tests.vast_emulator.options import Options
+from tests.vast_emulator.options import MAX_LISTING_BYTES, Options
 from tests.vast_emulator.wire import Reply, Request
 
 
@@ -111,7 +111,11 @@ class Definitions:
 
     def _columns(self, request: Request, fields: Sequence[pa.Field]) -> Reply:
         items, headers = listing.page(request, fields, [field.name for field in fields])
-        return Reply(headers=headers, body=wire.stream(pa.schema(items), []))
+        body = wire.stream(pa.schema(items), [])
+        names_only = self._options.version != "5.4" and "tabular-only-column-names" in request.headers
+        if len(body) > MAX_LISTING_BYTES and not names_only:
+            raise bad_request("InvalidArgument", f"list column result size {len(body)} is too long")
+        return Reply(headers=headers, body=body)
 
     def add_columns(self, request: Request, transaction: Transaction) -> Reply:
         table = transaction.view.table(request.table_key())

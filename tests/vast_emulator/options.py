@@ -9,6 +9,7 @@ Conflicts = Literal["update", "commit", "locks", "none"]
 
 MAX_BODY_BYTES = 5 * 2**20
 MAX_CELL_BYTES = 126 * 1024
+MAX_LISTING_BYTES = 3 * 2**20
 
 
 @dataclass(frozen=True)

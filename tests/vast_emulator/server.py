@@ -21,6 +21,7 @@ from tests.vast_emulator.options import Options
 from tests.vast_emulator.sigv4 import verify
 from tests.vast_emulator.wire import Reply, Request
 
+CHUNK_BYTES = 256 * 1024
 CONTROL = "_emulator"
 """First part of the paths by which another process steers an emulator; no bucket can have this name."""
 
@@ -158,7 +159,7 @@ class Handler(BaseHTTPRequestHandler):
             case "truncate":
                 self._send(work(), truncated=True)
             case "fail_stream":
-                self._send(Reply(body=wire.failed(1)))
+                self._send(Reply(body=wire.failed(1), streamed=True))
             case _:
                 raise ValueError(f"no such fault: {fault.kind}")
 
@@ -170,13 +171,25 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(reply.status)
         for name, value in reply.headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(reply.body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(reply.body[: len(reply.body) // 2] if truncated else reply.body)
+        sent = reply.body[: len(reply.body) // 2] if truncated else reply.body
+        if reply.streamed:
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self._write_chunks(sent, ended=not truncated)
+        else:
+            self.send_header("Content-Length", str(len(reply.body)))
+            self.end_headers()
+            self.wfile.write(b"" if self.command == "HEAD" else sent)
         self.wfile.flush()
         if truncated:
             self._drop()
+
+    def _write_chunks(self, body: bytes, *, ended: bool) -> None:
+        for at in range(0, len(body), CHUNK_BYTES):
+            chunk = body[at : at + CHUNK_BYTES]
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+        if ended:
+            self.wfile.write(b"0\r\n\r\n")
 
     def _control(self, request: Request) -> Reply:
         """Steering from another process: faults are added and cleared, counts are read."""

@@ -59,9 +59,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
+    """An HTTP reply; a `streamed` one goes in chunks, as the results of queries do."""
+
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
+    streamed: bool = False
 
 
 def parse(method: str, target: str, headers: Mapping[str, str], body: bytes) -> Request:
