@@ -72,6 +72,14 @@ class UpstreamTimeout(Error):
     """The upstream did not answer in time."""
 
 
+class InvalidSettings(Exception):
+    """The settings cannot be used. `problems`: everything that is wrong, one sentence each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
 STATUS: dict[type[Error], int] = {
     BadRequest: 400,
     Unauthenticated: 401,

@@ -130,9 +130,7 @@ class Door:
                     collections[ref.id] = document["flow_collection"]
         wanted = list(objects)
         facts = await self._store.metadata.object_facts(wanted, _view(view)) if wanted else {}
-        classes = {
-            (ref.kind.value, ref.id): _classes(row.private, row.classes, ref) for ref, row in rows.items()
-        }
+        classes = {(ref.kind.value, ref.id): _classes(row) for ref, row in rows.items()}
         return Known(classes, source_ids, collections, facts)
 
     async def object_at(self, backend_id: str, key: str) -> str | None:

@@ -1,0 +1,94 @@
+"""The command `tams-proxy`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from proxy import __version__
+from proxy.commands import clients, token
+from proxy.errors import InvalidSettings
+
+if TYPE_CHECKING:
+    from proxy.app import Settings
+
+app = typer.Typer(
+    help="A Time-addressable Media Store, TAMS 8.2, in which teams share one store and see what they may.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(clients.app, name="client")
+app.add_typer(token.app, name="token")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tams-proxy {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """A Time-addressable Media Store, TAMS 8.2, in which teams share one store and see what they may."""
+
+
+@app.command()
+def serve(
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Make secrets for the policy's clients, and accept every login.")
+    ] = False,
+) -> None:
+    """Run the proxy with its embedded store.
+
+    Settings are environment variables TAMS_* and a TOML file, TAMS_CONFIG or tams.toml; `tams-proxy config`
+    shows them.
+    """
+    from proxy.app import run
+
+    settings = _settings()
+    if demo:
+        # Both ways of logging in are in the specification; outside a demonstration they are a choice.
+        settings = settings.model_copy(update={"demo": True, "allow_basic": True, "allow_url_token": True})
+    try:
+        started = run(settings, lambda text: typer.echo(text, err=True))
+    except InvalidSettings as exc:
+        raise _unusable(exc) from exc
+    if not started:
+        sys.exit(3)
+
+
+@app.command()
+def config() -> None:
+    """Print the effective settings, secrets masked."""
+    typer.echo(json.dumps(_settings().model_dump(mode="json"), indent=2))
+
+
+def _settings() -> Settings:
+    from proxy.app import load_settings
+
+    try:
+        return load_settings()
+    except InvalidSettings as exc:
+        raise _unusable(exc) from exc
+
+
+def _unusable(exc: InvalidSettings) -> typer.Exit:
+    typer.echo("The settings cannot be used:\n  " + "\n  ".join(exc.problems), err=True)
+    return typer.Exit(2)
+
+
+def main() -> None:
+    """Run the command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

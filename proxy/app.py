@@ -1,0 +1,261 @@
+"""The composition root: builds everything, owns the lifespan; it alone knows the store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib import resources
+from pathlib import Path
+
+import httpx
+import orjson
+from pydantic import Field
+from starlette.applications import Starlette
+
+import store.errors
+import store.settings
+from proxy import __version__
+from proxy.asgi import App, Doors, ProxyApp, Receive, Scope, Send
+from proxy.banner import banner
+from proxy.errors import BadRequest, InvalidSettings, TooLarge
+from proxy.gate import Gate
+from proxy.identity.authenticate import Authenticator, create
+from proxy.identity.clients import parse_clients
+from proxy.identity.endpoint import resource_route, routes
+from proxy.identity.issuer import resource_metadata
+from proxy.identity.keyring import Keyring
+from proxy.identity.principal import Principal
+from proxy.identity.secrets import provision
+from proxy.policy.files import InvalidPolicy
+from proxy.policy.local import FolderPolicy, LocalDecisions
+from proxy.rules import RULES, Methods, Rule
+from proxy.settings import ProxySettings
+from proxy.sights import PolicySights
+from proxy.upstream.embedded import Embedded
+from store.app import Running, run_store
+from store.asgi import Disconnected, check_encoding, read_body, send_response
+from store.door import Door
+from store.http import utc_now
+from store.logs import set_up
+from store.models.parsing import load
+from store.routing import Router, decode_query
+from store.server import server
+from store.settings import StoreSettings, parse
+
+RESOURCE_PATH = "/.well-known/oauth-protected-resource"
+
+
+class Settings(StoreSettings, ProxySettings):
+    """All settings of the proxy with its embedded store."""
+
+    demo: bool = Field(
+        default=False, description="Make secrets for the clients of the policy on first start."
+    )
+
+
+class Plumbing:
+    """The store's strict reading of requests, with the proxy's errors."""
+
+    def __init__(self, max_body_bytes: int) -> None:
+        self._router: Router[Rule] = Router(RULES)
+        self._max_body_bytes = max_body_bytes
+
+    def match(self, raw_path: bytes) -> tuple[Methods, dict[str, str]] | None:
+        """The rows of a path. Raises `BadRequest`."""
+        try:
+            return self._router.match(raw_path)
+        except store.errors.BadRequest as exc:
+            raise BadRequest(exc.summary) from exc
+
+    def query(self, raw_query: bytes) -> list[tuple[str, str]]:
+        """The query's pairs. Raises `BadRequest`."""
+        try:
+            return decode_query(raw_query)
+        except store.errors.BadRequest as exc:
+            raise BadRequest(exc.summary) from exc
+
+    async def body(self, scope: Scope, receive: Receive) -> bytes:
+        """The whole body. Raises `BadRequest`, `TooLarge`, and `ConnectionError` when the client is gone."""
+        try:
+            check_encoding(scope["headers"])
+            return await read_body(receive, self._max_body_bytes)
+        except store.errors.BadRequest as exc:
+            raise BadRequest(exc.summary) from exc
+        except store.errors.TooLarge as exc:
+            raise TooLarge(exc.summary) from exc
+        except Disconnected as exc:
+            raise ConnectionError from exc
+
+    def load(self, body: bytes) -> object:
+        """A body's JSON, strictly. Raises `BadRequest`."""
+        try:
+            return load(body)
+        except store.errors.BadRequest as exc:
+            raise BadRequest(exc.summary) from exc
+
+    def stamp(self) -> str:
+        """The time of an error."""
+        return utc_now()
+
+
+def policy_folder(settings: ProxySettings) -> Path:
+    """The operator's policy folder, or the shipped one where there is none."""
+    if settings.policies.is_dir():
+        return settings.policies
+    shipped = resources.files("policies")
+    return Path(str(shipped))
+
+
+def first_start(settings: Settings) -> dict[str, str]:
+    """Make what only the first start makes: the keyring, and with `demo` the clients' secrets.
+
+    Returns the secrets that were made. Raises `InvalidSettings` for files that cannot be used.
+    """
+    path = settings.data / "keyring.json"
+    now_s = int(time.time())
+    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        if not path.exists():
+            Keyring.create(path, now_s)
+        if not settings.demo or not settings.token_endpoint:
+            return {}
+        clients = parse_clients((policy_folder(settings) / "clients.yaml").read_bytes())
+        return provision(settings.data, list(clients), now_s)
+    except (OSError, ValueError) as exc:
+        raise InvalidSettings([str(exc)]) from exc
+
+
+@asynccontextmanager
+async def run_proxy(settings: Settings) -> AsyncIterator[ProxyApp]:
+    """The proxy with its embedded store, for as long as the context lasts.
+
+    Raises `InvalidSettings` with everything that is wrong, `store.errors.Unavailable` for what cannot be
+    reached.
+    """
+    first_start(settings)
+    folder = policy_folder(settings)
+    public_url = settings.base_url()
+    try:
+        policy = FolderPolicy(folder, time.time)
+        keyring = Keyring.load(settings.data / "keyring.json")
+    except InvalidPolicy as exc:
+        raise InvalidSettings([f"{folder}: {problem}" for problem in exc.problems]) from exc
+    except ValueError as exc:
+        raise InvalidSettings([str(exc)]) from exc
+    async with AsyncExitStack() as stack:
+        embedded = run_store(
+            settings,
+            media_keys=tuple(secret.value for secret in keyring.media),
+            cursor_keys=tuple(secret.value for secret in keyring.cursors),
+        )
+        try:
+            running = await stack.enter_async_context(embedded)
+        except store.settings.InvalidSettings as exc:
+            raise InvalidSettings(exc.problems) from exc
+        client = await stack.enter_async_context(httpx.AsyncClient(timeout=10))
+        try:
+            authenticator = create(settings.identity(settings.data, folder, public_url), client)
+        except ValueError as exc:
+            raise InvalidSettings(str(exc).split("; ")) from exc
+        stack.push_async_callback(authenticator.close)
+        yield _assemble(settings, running, policy, authenticator)
+
+
+def _assemble(
+    settings: Settings, running: Running, policy: FolderPolicy, authenticator: Authenticator
+) -> ProxyApp:
+    decisions = LocalDecisions(policy, time.time)
+
+    def defaults(principal: Principal) -> frozenset[str]:
+        return policy.current().defaults(principal.client, principal.groups)
+
+    plumbing = Plumbing(settings.max_body_bytes)
+    sights = PolicySights(decisions, defaults, settings.default_class)
+    upstream = Embedded(Door(running.store))
+    gate = Gate(sights, decisions, upstream, plumbing.load, plumbing.stamp)
+    doors = Doors(_open_doors(settings, running, policy, authenticator), running.media)
+    return ProxyApp(gate, authenticator, plumbing, doors, f"{settings.base_url()}{RESOURCE_PATH}")
+
+
+def _open_doors(
+    settings: Settings, running: Running, policy: FolderPolicy, authenticator: Authenticator
+) -> dict[bytes, App]:
+    """What anybody may reach: health, the token endpoint and its metadata."""
+    public_url = settings.base_url()
+    issuers = tuple(issuer.issuer for issuer in settings.issuers)
+    found = [
+        resource_route(
+            resource_metadata(
+                public_url,
+                (*issuers, *((public_url,) if settings.token_endpoint else ())),
+                url_token=settings.allow_url_token,
+            )
+        )
+    ]
+    if authenticator.local is not None:
+        found += routes(authenticator.local)
+    endpoints = Starlette(routes=found)
+    doors: dict[bytes, App] = {route.path.encode(): endpoints for route in found}
+    doors[b"/health"] = _health(running, policy)
+    return doors
+
+
+def _health(running: Running, policy: FolderPolicy) -> App:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        problems = []
+        try:
+            await running.store.metadata.check()
+        except store.errors.Unavailable:
+            problems.append("metadata")
+        policy.current()
+        document = {
+            "status": "unhealthy" if problems else "healthy",
+            "version": __version__,
+            "timestamp": utc_now(),
+            "policy": "invalid" if policy.problem else "in force",
+        }
+        status = 503 if problems else 200
+        headers = [("content-type", "application/json")]
+        await send_response(send, status, headers, orjson.dumps(document), head=scope["method"] == "HEAD")
+
+    return app
+
+
+def application(settings: Settings) -> App:
+    """The proxy as one ASGI application that opens on start-up and closes on shutdown."""
+    running: list[ProxyApp] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            async with run_proxy(settings) as proxy:
+                running.append(proxy)
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+        elif scope["type"] == "http":
+            await running[0](scope, receive, send)
+
+    return app
+
+
+def load_settings() -> Settings:
+    """The settings of this process. Raises `InvalidSettings` with every problem."""
+    try:
+        return parse(Settings)
+    except store.settings.InvalidSettings as exc:
+        raise InvalidSettings(exc.problems) from exc
+
+
+def run(settings: Settings, tell: Callable[[str], None]) -> bool:
+    """Serve until stopped; `tell` gets the welcome. False when the server could not start.
+
+    Raises `InvalidSettings`.
+    """
+    set_up(settings.log_level, settings.log_format)
+    first_start(settings)
+    tell(banner(settings.base_url(), settings.data, demo=settings.demo))
+    running = server(application(settings), settings.host, settings.port)
+    running.run()
+    return running.started

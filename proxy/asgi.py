@@ -1,0 +1,180 @@
+"""The proxy as an ASGI application: what is answered without the gate, and the way to it."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import orjson
+
+from proxy import audit
+from proxy.errors import STATUS, BadRequest, Error, MethodNotAllowed, TooManyRequests, Unauthenticated
+from proxy.gate import Call, Gate, find_rule
+from proxy.identity.authenticate import Authenticator
+from proxy.identity.challenge import www_authenticate
+from proxy.identity.credentials import URL_PARAMETER
+from proxy.identity.principal import Principal
+from proxy.rules import Methods
+from proxy.upstream.protocol import Response
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers = list[tuple[str, str]]
+_log = logging.getLogger(__name__)
+_REQUEST_ID = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")
+
+
+class Plumbing(Protocol):
+    """What the server side of the house lends: the raw request taken apart, strictly.
+
+    `match` and `query` raise `errors.BadRequest`; `body` raises that or `errors.TooLarge`, and
+    `ConnectionError` when the client is gone.
+    """
+
+    def match(self, raw_path: bytes) -> tuple[Methods, dict[str, str]] | None: ...
+
+    def query(self, raw_query: bytes) -> list[tuple[str, str]]: ...
+
+    async def body(self, scope: Scope, receive: Receive) -> bytes: ...
+
+    def stamp(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """Paths that do not pass the gate. `open`: by exact path, for anyone. `media`: signed media, whose
+    signature authorises."""
+
+    open: Mapping[bytes, App]
+    media: App | None = None
+
+
+class ProxyApp:
+    """One HTTP request in, one answer out."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        authenticator: Authenticator,
+        plumbing: Plumbing,
+        doors: Doors,
+        metadata_url: str | None,
+    ) -> None:
+        self._gate = gate
+        self._authenticator = authenticator
+        self._plumbing = plumbing
+        self._doors = doors
+        self._metadata_url = metadata_url
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        path: bytes = scope["raw_path"]
+        app = self._doors.open.get(path)
+        if app is None and path.startswith(b"/media/") and scope["query_string"].find(b"signature=") >= 0:
+            app = self._doors.media
+        if app is not None:
+            await app(scope, receive, send)
+            return
+        decision = audit.Decision(request_id(scope), scope["method"], path.decode("ascii", "replace"))
+        try:
+            response = await self._answer(scope, receive, decision)
+            status, headers, body = response.status, response.headers, response.body
+        except Error as exc:
+            decision.reason = exc.summary
+            status, headers, body = self._refusal(exc)
+        except ConnectionError:
+            return
+        decision.status = status
+        audit.log(decision)
+        await send_answer(send, scope["method"], status, headers, body, decision.request_id)
+
+    async def _answer(self, scope: Scope, receive: Receive, decision: audit.Decision) -> Response:
+        found = self._plumbing.match(scope["raw_path"])
+        query = self._plumbing.query(scope["query_string"])
+        principal = await self._who(scope, decision)
+        rule, params = find_rule(found, scope["method"])
+        decision.operation = rule.operation
+        if self._authenticator.config.allow_url_token:
+            query = [pair for pair in query if pair[0] != URL_PARAMETER.decode()]
+        return await self._gate.pass_through(
+            Call(
+                scope["method"],
+                scope["raw_path"].decode("ascii"),
+                rule,
+                params,
+                query,
+                lambda: self._plumbing.body(scope, receive),
+                decision,
+            ),
+            principal,
+        )
+
+    async def _who(self, scope: Scope, decision: audit.Decision) -> Principal:
+        peer = scope["client"][0] if scope.get("client") else ""
+        tls = (scope.get("extensions") or {}).get("tls")
+        now_s = int(time.time())
+        credential = self._authenticator.credential(scope["headers"], scope["query_string"], peer, tls)
+        principal = self._authenticator.cached(credential, now_s) if credential is not None else None
+        if principal is None:
+            principal = await self._authenticator.authenticate(credential, peer, now_s)
+        decision.principal, decision.client = principal.name, principal.client
+        return principal
+
+    def _refusal(self, error: Error) -> tuple[int, Headers, bytes]:
+        headers: Headers = [("content-type", "application/json")]
+        basic = self._authenticator.config.allow_basic
+        headers += [
+            ("www-authenticate", challenge)
+            for challenge in www_authenticate(error, metadata_url=self._metadata_url, basic=basic)
+        ]
+        if isinstance(error, MethodNotAllowed):
+            headers.append(("allow", ", ".join(error.allow)))
+        if error_retry_s(error) is not None:
+            headers.append(("retry-after", str(error_retry_s(error))))
+        return STATUS[type(error)], headers, error_body(error, self._plumbing.stamp())
+
+
+def error_retry_s(error: Error) -> int | None:
+    """When to come again, in seconds; None where that would not help."""
+    if isinstance(error, BadRequest | Unauthenticated):
+        return None
+    if isinstance(error, TooManyRequests) and error.retry_after_s is None:
+        return 1
+    return error.retry_after_s if error.retry_after_s is not None or STATUS[type(error)] != 503 else 1
+
+
+def error_body(error: Error, time_: str) -> bytes:
+    """An error in the schema of TAMS 8.2 error.json."""
+    document = {
+        "type": type(error).__name__,
+        "summary": error.summary,
+        "message": error.summary,
+        "time": time_,
+    }
+    return orjson.dumps(document)
+
+
+def request_id(scope: Scope) -> str:
+    """The client's request id where it is a decent one, else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and 0 < len(value) <= 64 and _REQUEST_ID.issuperset(value):
+            return str(value.decode("ascii"))
+    return secrets.token_hex(8)
+
+
+async def send_answer(
+    send: Send, method: str, status: int, headers: Headers, body: bytes, identifier: str
+) -> None:
+    """Send a whole answer; for HEAD without its body."""
+    raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    raw.append((b"x-request-id", identifier.encode()))
+    if status not in (204, 304):
+        raw.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": raw})
+    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})

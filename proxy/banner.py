@@ -1,0 +1,18 @@
+"""What `tams-proxy serve` says when it starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def banner(url: str, data: Path, *, demo: bool) -> str:
+    """Where it is, how to log in, and what to try next."""
+    lines = [f"TAMS 8.2 at {url}", f"Tokens at    {url}/token (OAuth2 client credentials)"]
+    if demo:
+        lines += [
+            f"Clients      newsroom, sportdesk, admin; their secrets are in {data / 'clients.secret'}",
+            "",
+            "Try next, in a second terminal:",
+            "  .venv/bin/tams-proxy demo" + ("" if url.endswith(":8000") else f" --url {url}"),
+        ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,131 @@
+"""What operators set for the proxy; `app.py` puts them together with the store's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from proxy.identity.config import (
+    ApiKeysConfig,
+    ClaimNames,
+    IdentityConfig,
+    IntrospectionConfig,
+    IssuerConfig,
+    LocalConfig,
+)
+
+
+class Section(BaseModel):
+    """A group of settings; unknown names are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ClaimSettings(Section):
+    """Where a token says who its bearer is; dots lead into nested claims."""
+
+    subject: str = "sub"
+    client: tuple[str, ...] = ("client_id", "azp")
+    groups: tuple[str, ...] = ("groups",)
+    scopes: tuple[str, ...] = ("scope", "scp")
+
+
+class IntrospectionSettings(Section):
+    """RFC 7662, for an issuer of opaque tokens."""
+
+    client_id: str
+    client_secret: SecretStr
+    url: str | None = None
+
+    def config(self) -> IntrospectionConfig:
+        """As the identity package takes it."""
+        return IntrospectionConfig(self.client_id, self.client_secret.get_secret_value(), self.url)
+
+
+class IssuerSettings(Section):
+    """An OAuth2 or OpenID Connect issuer whose tokens are accepted."""
+
+    alias: str
+    issuer: str
+    audiences: tuple[str, ...] = ()
+    preset: Literal["generic", "keycloak", "cognito", "entra", "auth0"] = "generic"
+    jwks_url: str | None = None
+    algorithms: tuple[str, ...] | None = None
+    types: tuple[str, ...] | None = None
+    claims: ClaimSettings | None = None
+    groups: dict[str, str] | None = None
+    scopes: dict[str, str] = {}
+    carries_scopes: bool = True
+    scope_admin: bool = False
+    leeway_s: int = 30
+    introspection: IntrospectionSettings | None = None
+
+    def config(self) -> IssuerConfig:
+        """As the identity package takes it."""
+        optional = {name: getattr(self, name) for name in ("algorithms", "types") if getattr(self, name)}
+        ask = self.introspection
+        return IssuerConfig(
+            alias=self.alias,
+            issuer=self.issuer,
+            audiences=self.audiences,
+            preset=self.preset,
+            jwks_url=self.jwks_url,
+            claims=ClaimNames(**self.claims.model_dump()) if self.claims else None,
+            groups=self.groups,
+            scopes=self.scopes,
+            carries_scopes=self.carries_scopes,
+            scope_admin=self.scope_admin,
+            leeway_s=self.leeway_s,
+            introspection=ask.config() if ask else None,
+            **optional,
+        )
+
+
+class ProxySettings(BaseModel):
+    """Settings of the proxy itself."""
+
+    policies: Path = Field(
+        default=Path("policies"), description="The policy folder; the shipped one where there is none."
+    )
+    issuers: tuple[IssuerSettings, ...] = Field(default=(), description="Issuers whose tokens are accepted.")
+    token_endpoint: bool = Field(
+        default=True, description="Whether the built-in clients can log in at /token."
+    )
+    token_ttl_s: Annotated[int, Field(ge=60, le=86_400)] = Field(
+        default=3600, description="How long tokens of the built-in endpoint live."
+    )
+    allow_basic: bool = Field(
+        default=False, description="Accept HTTP Basic with the built-in clients on every call."
+    )
+    allow_url_token: bool = Field(default=False, description="Accept ?access_token= in URLs.")
+    api_key_header: str | None = Field(
+        default=None, description="A header that holds a bare token, for instance x-api-key."
+    )
+    api_keys: Path | None = Field(default=None, description="The file of opaque API keys.")
+    default_class: str | None = Field(
+        default=None, description="What untagged resources count as; by default they are for administrators."
+    )
+    cors_origins: tuple[str, ...] = Field(
+        default=(), description="Origins of web pages that may call the API from a browser."
+    )
+
+    def identity(self, data: Path, policies: Path, public_url: str) -> IdentityConfig:
+        """As the identity package takes it."""
+        local = LocalConfig(
+            issuer=public_url,
+            audience=public_url,
+            clients_path=policies / "clients.yaml",
+            secrets_path=data / "secrets.json",
+            keyring_path=data / "keyring.json",
+            token_ttl_s=self.token_ttl_s,
+        )
+        return IdentityConfig(
+            issuers=tuple(issuer.config() for issuer in self.issuers),
+            local=local if self.token_endpoint else None,
+            api_keys=ApiKeysConfig(self.api_keys) if self.api_keys else None,
+            allow_basic=self.allow_basic,
+            allow_url_token=self.allow_url_token,
+            api_key_header=self.api_key_header,
+        )

@@ -1,0 +1,87 @@
+"""The command `tams-store`."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from store import __version__
+from store.settings import InvalidSettings, StoreSettings, parse
+
+app = typer.Typer(
+    help="A Time-addressable Media Store, TAMS 8.2, without authorization: for trusted use.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tams-store {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """A Time-addressable Media Store, TAMS 8.2, without authorization: for trusted use."""
+
+
+@app.command()
+def serve() -> None:
+    """Run the store alone. Everybody who reaches it may do everything.
+
+    Settings are environment variables TAMS_* and a TOML file, TAMS_CONFIG or tams.toml.
+    """
+    from store.app import with_lifespan
+    from store.logs import set_up
+    from store.server import server
+
+    try:
+        settings = parse(StoreSettings)
+    except InvalidSettings as exc:
+        typer.echo("The settings cannot be used:\n  " + "\n  ".join(exc.problems), err=True)
+        raise typer.Exit(2) from exc
+    set_up(settings.log_level, settings.log_format)
+    secret = _secret(settings.data / "store.key")
+    typer.secho(
+        f"WARNING: no authorization. Whoever reaches {settings.base_url()} may read, change and delete "
+        "everything.",
+        fg=typer.colors.RED,
+        bold=True,
+        err=True,
+    )
+    running = server(with_lifespan(settings, secret=secret), settings.host, settings.port)
+    running.run()
+    if not running.started:
+        sys.exit(3)
+
+
+def _secret(path: Path) -> bytes:
+    """The key of signed URLs and page tokens, made on first start and kept, for this user alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    except FileExistsError:
+        return path.read_bytes()
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secrets.token_bytes(32))
+    return path.read_bytes()
+
+
+def main() -> None:
+    """Run the command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""The store's composition root: a running store from settings, and the application that serves it alone."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from store import __version__
+from store.asgi import (
+    App,
+    Disconnected,
+    Receive,
+    Scope,
+    Send,
+    check_encoding,
+    read_body,
+    send_response,
+)
+from store.core import Limits, Store
+from store.domain.service import ServiceFacts
+from store.errors import Error, MethodNotAllowed, NotFound, Unavailable
+from store.http import Request, Response, failure, ok, utc_now
+from store.media.config import build, problems
+from store.media.files import Files
+from store.media.protocol import Media
+from store.media.serve import LocalMedia
+from store.media.signing import Lifetime, Signer, key_of
+from store.metadata.sqlite import open_sqlite
+from store.params import Params
+from store.routes.table import ROUTES, Operation
+from store.routing import Router, decode, decode_query
+from store.settings import InvalidSettings, StoreSettings
+from store.work.jobs import JOBS
+from store.work.worker import Worker
+
+_log = logging.getLogger(__name__)
+MEDIA = b"/media/"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A store with all that it needs to run."""
+
+    store: Store
+    media: LocalMedia
+    worker: Worker
+
+
+@asynccontextmanager
+async def run_store(
+    settings: StoreSettings, *, media_keys: tuple[bytes, ...], cursor_keys: tuple[bytes, ...]
+) -> AsyncIterator[Running]:
+    """Open everything, and close it at the end. Keys are secrets of 32 bytes, newest first.
+
+    Raises `InvalidSettings` for storage backends that cannot be, `errors.Unavailable` for what cannot be
+    reached.
+    """
+    configs = settings.backends()
+    lifetime = Lifetime(settings.urls.lifetime_s, settings.urls.shortest_s, settings.urls.interval_s)
+    wrong = problems(configs, lifetime)
+    if wrong:
+        raise InvalidSettings(wrong)
+    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    signer = Signer(media_keys)
+    public_url = settings.base_url()
+    backends: dict[str, Media] = {
+        config.id: build(config, public_url=public_url, signer=signer, lifetime=lifetime, clock=time.time)
+        for config in configs
+    }
+    metadata = await open_sqlite(settings.data / "metadata.sqlite")
+    store = Store(
+        metadata=metadata,
+        backends=backends,
+        service=_facts(settings),
+        public_url=public_url,
+        cursor_keys=cursor_keys,
+        now_ns=time.time_ns,
+        new_id=lambda: str(uuid.uuid4()),
+        limits=Limits(settings.page, settings.page_most, settings.delete_inline),
+        verify_uploads=settings.verify_uploads,
+        trusted=settings.trust_created_by,
+    )
+    local = {name: media for name, media in backends.items() if isinstance(media, Files)}
+    worker = Worker(store, JOBS, f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+    await _report(backends)
+    worker.start()
+    try:
+        yield Running(store, LocalMedia(local, signer, time.time), worker)
+    finally:
+        await worker.stop()
+        for media in backends.values():
+            await media.close()
+        await metadata.close()
+
+
+async def _report(backends: dict[str, Media]) -> None:
+    for name, media in backends.items():
+        for problem in await media.check():
+            _log.error("storage backend %s: %s", name, problem)
+
+
+def _facts(settings: StoreSettings) -> ServiceFacts:
+    return ServiceFacts(
+        name=settings.name,
+        description=settings.description,
+        service_version=f"tams-proxy.{__version__}",
+        min_object_timeout_s=settings.min_object_timeout_s,
+        min_presigned_url_timeout_s=settings.urls.shortest_s,
+    )
+
+
+class StoreApp:
+    """The store alone over HTTP: no authorization at all, for trusted use."""
+
+    def __init__(self, running: Running, max_body_bytes: int) -> None:
+        self._store = running.store
+        self._media = running.media
+        self._router: Router[Operation] = Router(ROUTES)
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        method: str = scope["method"]
+        path: bytes = scope["raw_path"]
+        if path.startswith(MEDIA):
+            await self._serve_media(scope, receive, send)
+            return
+        try:
+            response = await self._respond(scope, receive)
+        except Disconnected:
+            return
+        except Error as exc:
+            response = failure(exc, utc_now())
+        await send_response(send, response.status, response.headers, response.body, head=method == "HEAD")
+
+    async def _serve_media(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["query_string"]:
+            await self._media(scope, receive, send)
+            return
+        pieces = scope["raw_path"].split(b"/")
+        try:
+            if len(pieces) != 4:
+                raise NotFound("There is nothing at this path.")
+            backend_id, key = decode(pieces[2]), key_of(decode(pieces[3]))
+        except Error as exc:
+            response = failure(exc, utc_now())
+            head = scope["method"] == "HEAD"
+            await send_response(send, response.status, response.headers, response.body, head=head)
+            return
+        await self._media.respond(scope["method"], backend_id, key, scope["headers"], receive, send)
+
+    async def _respond(self, scope: Scope, receive: Receive) -> Response:
+        method, path = scope["method"], scope["raw_path"]
+        if path == b"/health":
+            return await health(self._store)
+        found = self._router.match(path)
+        if found is None:
+            raise NotFound("There is nothing at this path.")
+        methods, params = found
+        operation = methods.get("GET" if method == "HEAD" else method)
+        if operation is None:
+            allow = (*methods, "HEAD") if "GET" in methods else tuple(methods)
+            raise MethodNotAllowed("This path does not take this method.", allow=allow)
+        query = Params(decode_query(scope["query_string"]))
+        body = b""
+        if method in ("PUT", "POST"):
+            check_encoding(scope["headers"])
+            body = await read_body(receive, self._max_body_bytes)
+        request = Request(operation.id, path.decode("ascii"), params, query, body)
+        return await operation.handler(self._store, request)
+
+
+async def health(store: Store) -> Response:
+    """GET /health: whether the database answers."""
+    try:
+        await store.metadata.check()
+    except Unavailable as exc:
+        return failure(exc, utc_now())
+    return ok({"status": "healthy", "version": __version__, "timestamp": utc_now()})
+
+
+def with_lifespan(settings: StoreSettings, *, secret: bytes) -> App:
+    """The store alone as one ASGI application: opens on start-up, closes on shutdown."""
+    holder: list[StoreApp] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            async with run_store(settings, media_keys=(secret,), cursor_keys=(secret,)) as running:
+                holder.append(StoreApp(running, settings.max_body_bytes))
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+        elif scope["type"] == "http":
+            await holder[0](scope, receive, send)
+
+    return app

@@ -1,0 +1,61 @@
+"""Logs: a line of text for people on a terminal, one JSON object a line otherwise."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any, Literal, TextIO
+
+import orjson
+
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_QUIET = ("httpx", "httpcore", "botocore", "boto3", "urllib3", "s3transfer")
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object; a record's `fields` stand beside the message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line."""
+        entry: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(entry, default=str).decode()
+
+
+class TextFormatter(logging.Formatter):
+    """Time, level, message, and the record's `fields` that say something."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line, its exception below."""
+        time = datetime.fromtimestamp(record.created).strftime("%H:%M:%S")
+        fields = getattr(record, "fields", {})
+        told = " ".join(
+            f"{name}={_shown(value)}" for name, value in fields.items() if value not in ("", None)
+        )
+        line = f"{time} {record.levelname.lower():7} {record.getMessage()} {told}".rstrip()
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _shown(value: object) -> str:
+    return ",".join(map(str, value)) or "-" if isinstance(value, list) else str(value)
+
+
+def set_up(level: str, form: Literal["auto", "text", "json"], stream: TextIO = sys.stderr) -> None:
+    """Send all logs to the stream."""
+    text = form == "text" or (form == "auto" and stream.isatty())
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(TextFormatter() if text else JsonFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(_LEVELS[level])
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

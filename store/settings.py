@@ -1,0 +1,245 @@
+"""What operators set: environment variables `TAMS_*` and a TOML file, all problems reported at once.
+
+This is the one place that reads the environment. Nested names are written with two underscores
+(`TAMS_URLS__LIFETIME_S`); lists and objects in a variable are JSON. The environment beats the file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from store.media.config import Chain, FilesConfig, KeyFiles, S3Config
+from store.media.sigv4 import Keys
+
+PREFIX = "TAMS_"
+CONFIG = "TAMS_CONFIG"
+DEFAULT_BACKEND_ID = "5f0c5d4e-9f57-4b3a-8a53-6f1f6a1d2c01"
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[int, Field(ge=1)]
+S = TypeVar("S", bound="StoreSettings")
+
+OLDER_NAMES = {"HOST": "TAMS_HOST", "PORT": "TAMS_PORT", "LOG_LEVEL": "TAMS_LOG_LEVEL"}
+"""Names that an older deployment's files use, each an alias of ours while ours is not set."""
+
+
+class InvalidSettings(Exception):
+    """The settings cannot be used. `problems`: everything that is wrong, one sentence each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+class Section(BaseModel):
+    """A group of settings; unknown names are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BackendSettings(Section):
+    """A storage backend. `type` files keeps objects in `folder`, s3 in `bucket`.
+
+    Credentials of S3: `access_key` and `secret_key` here or, better, in files named by
+    `access_key_file` and `secret_key_file`; without either, the AWS chain.
+    """
+
+    id: str
+    label: str | None = None
+    type: Literal["files", "s3"] = "files"
+    provider: str | None = None
+    product: str | None = None
+    region: str | None = None
+    availability_zone: str | None = None
+    default: bool = False
+    tags: dict[str, str | list[str]] = {}
+    folder: Path | None = None
+    quota_bytes: int | None = None
+    bucket: str | None = None
+    prefix: str = ""
+    endpoints: tuple[str, ...] = ()
+    public_endpoints: tuple[str, ...] = ()
+    addressing: Literal["path", "virtual", "auto"] = "auto"
+    verify_tls: bool = True
+    ca_file: Path | None = None
+    access_key: SecretStr | None = None
+    secret_key: SecretStr | None = None
+    session_token: SecretStr | None = None
+    access_key_file: Path | None = None
+    secret_key_file: Path | None = None
+    session_token_file: Path | None = None
+    profile: str | None = None
+
+    def config(self, data: Path) -> FilesConfig | S3Config:
+        """As the media backends take it."""
+        common: dict[str, Any] = {
+            "id": self.id,
+            "label": self.label,
+            "region": self.region,
+            "availability_zone": self.availability_zone,
+            "default": self.default,
+            "tags": self.tags,
+        }
+        said = {name: getattr(self, name) for name in ("provider", "product") if getattr(self, name)}
+        if self.type == "files":
+            folder = self.folder or data / "media"
+            return FilesConfig(**common, **said, folder=folder, quota_bytes=self.quota_bytes)
+        return S3Config(
+            **common,
+            **said,
+            bucket=self.bucket or "",
+            prefix=self.prefix,
+            endpoints=self.endpoints,
+            public_endpoints=self.public_endpoints,
+            addressing=self.addressing,
+            verify_tls=self.verify_tls,
+            ca_file=self.ca_file,
+            credentials=self._credentials(),
+        )
+
+    def _credentials(self) -> Keys | KeyFiles | Chain:
+        if self.access_key is not None and self.secret_key is not None:
+            token = self.session_token.get_secret_value() if self.session_token else None
+            return Keys(self.access_key.get_secret_value(), self.secret_key.get_secret_value(), token)
+        if self.access_key_file is not None and self.secret_key_file is not None:
+            return KeyFiles(self.access_key_file, self.secret_key_file, self.session_token_file)
+        return Chain(self.profile)
+
+
+class UrlSettings(Section):
+    """Signed URLs: how long they are valid at most and at least, and for how long one is handed out again."""
+
+    lifetime_s: Seconds = 900
+    shortest_s: Seconds = 300
+    interval_s: Seconds = 300
+
+
+class StoreSettings(BaseSettings):
+    """Settings of the store, alone or inside the proxy."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    host: str = Field("127.0.0.1", description="The address to listen on.")
+    port: Port = Field(8000, description="The port to listen on.")
+    public_url: str | None = Field(
+        None, description="What clients call; by default http and the address listened on."
+    )
+    data: Path = Field(Path("data"), description="The folder of metadata, local media and secrets.")
+    name: str = Field("TAMS", description="The service's name, until POST /service sets another.")
+    description: str = Field("A Time-addressable Media Store", description="Its description, likewise.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
+    log_format: Literal["auto", "text", "json"] = Field(
+        "auto", description="auto: text on a terminal, JSON otherwise."
+    )
+    storage_backends: tuple[BackendSettings, ...] = Field(
+        (), description="Where media are kept; by default one folder below the data folder."
+    )
+    urls: UrlSettings = Field(UrlSettings(), description="How long signed URLs live.")
+    min_object_timeout_s: Annotated[int, Field(ge=60)] = Field(
+        86_400, description="How long an allocated object may stay unregistered."
+    )
+    page: Annotated[int, Field(ge=1)] = Field(100, description="Items on a page by default.")
+    page_most: Annotated[int, Field(ge=1, le=10_000)] = Field(1000, description="Items on a page at most.")
+    delete_inline: Annotated[int, Field(ge=1)] = Field(
+        1000, description="Segments that a DELETE removes before it answers 202."
+    )
+    verify_uploads: bool = Field(False, description="Refuse segments whose bytes were not uploaded.")
+    trust_created_by: bool = Field(False, description="Clients may say who created and updated a flow.")
+    max_body_bytes: Annotated[int, Field(ge=1024)] = Field(
+        16 << 20, description="The longest request body, media uploads apart."
+    )
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    def base_url(self) -> str:
+        """What clients call, without a trailing slash."""
+        if self.public_url is not None:
+            return self.public_url.rstrip("/")
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    def backends(self) -> list[FilesConfig | S3Config]:
+        """The configured storage backends, or the default one on local files."""
+        if self.storage_backends:
+            return [backend.config(self.data) for backend in self.storage_backends]
+        default = BackendSettings(id=DEFAULT_BACKEND_ID, label="local", default=True)
+        return [default.config(self.data)]
+
+
+def parse(settings: type[S], environ: Mapping[str, str] | None = None) -> S:
+    """The settings that an environment (this process's by default) and its TOML file make.
+
+    Raises `InvalidSettings` with every problem, unknown `TAMS_*` names among them.
+    """
+    given = dict(os.environ if environ is None else environ)
+    for older, ours in OLDER_NAMES.items():
+        if older in given and ours not in given:
+            given[ours] = given[older]
+    path = Path(given.pop(CONFIG, "tams.toml"))
+    problems = _unknown(settings, given)
+    try:
+        chosen = _with_sources(settings, given, path)()
+    except ValidationError as exc:
+        problems += [_problem(error) for error in exc.errors(include_url=False)]
+    except (SettingsError, ValueError) as exc:
+        problems.append(str(exc))
+    if problems:
+        raise InvalidSettings(problems)
+    return chosen
+
+
+def _unknown(settings: type[StoreSettings], given: Mapping[str, str]) -> list[str]:
+    ours = [name for name in given if name.startswith(PREFIX)]
+    known = settings.model_fields
+    unknown = [n for n in ours if n.split("__")[0].removeprefix(PREFIX).lower() not in known]
+    return [f"{name}: there is no such setting" for name in unknown]
+
+
+def _with_sources(settings: type[S], given: Mapping[str, str], path: Path) -> type[S]:
+    class Env(EnvSettingsSource):
+        def _load_env_vars(self) -> Mapping[str, str | None]:
+            return {name.lower(): value for name, value in given.items()}
+
+    class Sourced(settings):  # type: ignore[valid-type,misc]
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], **_: PydanticBaseSettingsSource
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            file = TomlConfigSettingsSource(settings_cls, path)
+            return Env(settings_cls), file
+
+    Sourced.__name__ = settings.__name__
+    return Sourced
+
+
+def _problem(error: Any) -> str:
+    where = PREFIX + "__".join(str(piece) for piece in error["loc"]).upper()
+    if error["type"] == "extra_forbidden":
+        return f"{where}: there is no such setting"
+    return f"{where}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def effective(settings: BaseSettings) -> dict[str, Any]:
+    """The settings as plain JSON values, secrets masked."""
+    return settings.model_dump(mode="json")
