@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 from cachetools import LRUCache
 
-from proxy.errors import Unauthenticated
+from proxy.errors import Unauthenticated, Unavailable
 from proxy.identity import certificate
 from proxy.identity.apikeys import ApiKey, ApiKeys, parse_keys_file
 from proxy.identity.clients import Client, Clients, parse_clients
@@ -124,10 +124,18 @@ class Authenticator:
     async def _token(self, token: str, now_s: int) -> Principal:
         if looks_like_jwt(token):
             return await self._tokens.verify(token, now_s)
+        failure: Unavailable | None = None
         for introspection in self._introspections:
-            known = await introspection.principal(token, now_s)
+            try:
+                known = await introspection.principal(token, now_s)
+            except Unavailable as exc:
+                failure = exc
+                continue
             if known is not None:
                 return known
+        if failure is not None:
+            # The one that cannot be asked may be the one that knows it.
+            raise failure
         raise Unauthenticated("Invalid or missing token")
 
     def _certificate(self, value: str, now_s: int) -> Principal:

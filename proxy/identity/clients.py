@@ -13,8 +13,9 @@ from cachetools import LRUCache
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from proxy.errors import TooManyRequests, Unauthenticated
+from proxy.errors import Unauthenticated
 from proxy.identity.files import Watched
+from proxy.identity.flight import Flights
 from proxy.identity.keys import Key, parse_keys
 from proxy.identity.principal import ADMIN, DELETE, READ, WRITE
 from proxy.identity.secrets import StoredSecret, is_slow, matches
@@ -108,7 +109,7 @@ class Clients:
         self._digest_key = random.token_bytes(32)
         self._proven: LRUCache[bytes, tuple[Client, int, int]] = LRUCache(MAX_CACHED)
         self._hashing = asyncio.Semaphore(MAX_HASHING)
-        self._running: dict[bytes, asyncio.Task[bool]] = {}
+        self._flights: Flights[bool] = Flights(MAX_WAITING)
 
     def generation(self, now_s: int) -> int:
         """Grows when a client or a secret changes."""
@@ -153,14 +154,7 @@ class Clients:
             self.throttle.failed(client_id, peer, now_s)
             return False
         digest = self._digest(f"{peer}\0{client_id}", secret)
-        task = self._running.get(digest)
-        if task is None:
-            if len(self._running) >= MAX_WAITING:
-                raise TooManyRequests("Too many passwords to check", retry_after_s=1)
-            task = asyncio.create_task(self._hash(slow, client_id, secret, peer, now_s))
-            self._running[digest] = task
-            task.add_done_callback(lambda _: self._running.pop(digest, None))
-        return await asyncio.shield(task)
+        return await self._flights.join(digest, lambda: self._hash(slow, client_id, secret, peer, now_s))
 
     async def _hash(
         self, slow: list[StoredSecret], client_id: str, secret: str, peer: str, now_s: int

@@ -14,12 +14,14 @@ from cachetools import LRUCache
 from proxy.errors import Unauthenticated, Unavailable
 from proxy.identity import claims as claim
 from proxy.identity.config import IntrospectionConfig, IssuerConfig
+from proxy.identity.flight import Flights
 from proxy.identity.jwt import check_times
 from proxy.identity.principal import Principal
 
 CACHE_S = 10
 MAX_CACHED = 10_000
 MAX_CONCURRENT = 16
+MAX_WAITING = 1_000
 TIMEOUT_S = 5
 
 Answer = Mapping[str, Any]
@@ -33,7 +35,7 @@ class Introspection:
         self._config = config
         self._ask = ask
         self._known: LRUCache[bytes, tuple[Principal | None, int]] = LRUCache(MAX_CACHED)
-        self._running: dict[bytes, asyncio.Task[Principal | None]] = {}
+        self._flights: Flights[Principal | None] = Flights(MAX_WAITING)
         self._places = asyncio.Semaphore(MAX_CONCURRENT)
 
     def cached(self, token: str, now_s: int) -> Principal | None:
@@ -54,21 +56,13 @@ class Introspection:
         if entry is not None and 0 <= now_s - entry[1] < CACHE_S:
             known = entry[0]
             return known if known is None or now_s < known.expires_s else None
-        task = self._running.get(digest)
-        if task is None:
-            task = self._running[digest] = asyncio.create_task(self._look_up(token, digest, now_s))
-            task.add_done_callback(lambda done: self._finish(digest, done))
-        return await asyncio.shield(task)
-
-    def _finish(self, digest: bytes, done: asyncio.Task[Principal | None]) -> None:
-        self._running.pop(digest, None)
-        if not done.cancelled():
-            # Marks the failure as seen even when every caller has gone away.
-            done.exception()
+        return await self._flights.join(digest, lambda: self._look_up(token, digest, now_s))
 
     async def _look_up(self, token: str, digest: bytes, now_s: int) -> Principal | None:
         async with self._places:
             answer = await self._ask(token)
+        # What is refused is remembered too, so that it is not asked about at every request.
+        self._known[digest] = (None, now_s)
         principal = read_answer(answer, self._config, now_s)
         self._known[digest] = (principal, now_s)
         return principal

@@ -89,9 +89,11 @@ async def test_an_inactive_token_is_refused_and_remembered_as_such(authenticator
 )
 @respx.mock
 async def test_answers_that_do_not_count(authenticator: Authenticator, changes: dict[str, Any]) -> None:
-    respx.post(URL).respond(json=ACTIVE | changes)
-    with pytest.raises(Unauthenticated):
-        await authenticator.authenticate(TOKEN, "", NOW_S)
+    route = respx.post(URL).respond(json=ACTIVE | changes)
+    for _ in range(2):
+        with pytest.raises(Unauthenticated):
+            await authenticator.authenticate(TOKEN, "", NOW_S)
+    assert route.call_count == 1
 
 
 @pytest.mark.parametrize(
@@ -128,6 +130,23 @@ async def test_the_endpoint_is_found_by_discovery(client: httpx.AsyncClient) -> 
     asking = IntrospectionConfig("tams", "secret")
     made = create(IdentityConfig(issuers=(IssuerConfig("idp", ISSUER, introspection=asking),)), client)
     assert (await made.authenticate(TOKEN, "", NOW_S)).client == "cutter"
+
+
+@respx.mock
+async def test_an_issuer_that_is_down_does_not_hide_the_one_that_knows(client: httpx.AsyncClient) -> None:
+    down = IntrospectionConfig("tams", "secret", "https://down.example.org/introspect")
+    asking = IntrospectionConfig("tams", "secret", URL)
+    issuers = (
+        IssuerConfig("down", "https://down.example.org", introspection=down),
+        IssuerConfig("idp", ISSUER, introspection=asking),
+    )
+    made = create(IdentityConfig(issuers=issuers), client)
+    respx.post("https://down.example.org/introspect").mock(side_effect=httpx.ConnectTimeout)
+    respx.post(URL).respond(json=ACTIVE)
+    assert (await made.authenticate(TOKEN, "", NOW_S)).issuer == "idp"
+    respx.post(URL).respond(json={"active": False})
+    with pytest.raises(Unavailable):
+        await made.authenticate(Credential("bearer", "other"), "", NOW_S)
 
 
 @respx.mock
