@@ -22,7 +22,7 @@ def fingerprint(*parts: str) -> bytes:
 
 def seal(position: Any, bound_to: bytes, keys: tuple[bytes, ...]) -> str:
     """A page token for a JSON-ready position, made with the newest key."""
-    payload = orjson.dumps(position)
+    payload = orjson.dumps(position, default=list)
     return base64.urlsafe_b64encode(_mac(keys[0], bound_to, payload) + payload).decode().rstrip("=")
 
 
