@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 from starlette.applications import Starlette
 
+from proxy.errors import Unauthenticated
 from proxy.identity.assertion import ASSERTION_TYPE
 from proxy.identity.authenticate import Authenticator
 from proxy.identity.credentials import Credential
@@ -256,6 +257,39 @@ class TestPrivateKeyJwt:
     ) -> None:
         assert (await http.post("/token", data=self.form(key, **changes))).status_code == 401
 
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"client_assertion": "x" * 20_000},
+            {"client_assertion": "not.a.jwt"},
+            {"client_assertion": jwt.encode({"sub": 5}, "k" * 32, algorithm="HS256")},
+            {"client_assertion": jwt.encode({"sub": "robot", "iss": "robot"}, "k" * 32, algorithm="HS256")},
+            {"client_id": "viewer"},
+        ],
+        ids=range(5),
+    )
+    async def test_an_assertion_that_is_none_is_refused(
+        self, key: ec.EllipticCurvePrivateKey, http: httpx.AsyncClient, changes: dict[str, str]
+    ) -> None:
+        answer = await http.post("/token", data=self.form(key) | changes)
+        assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
+
+    async def test_an_assertion_may_not_bring_its_key(
+        self, key: ec.EllipticCurvePrivateKey, http: httpx.AsyncClient
+    ) -> None:
+        form = self.form(key)
+        own = {"jwk": ECAlgorithm.to_jwk(key.public_key(), as_dict=True)}
+        claims = jwt.decode(form["client_assertion"], options={"verify_signature": False})
+        form["client_assertion"] = jwt.encode(claims, key, algorithm="ES256", headers=own)
+        assert (await http.post("/token", data=form)).status_code == 401
+
+    async def test_another_assertion_type_is_an_invalid_request(
+        self, key: ec.EllipticCurvePrivateKey, http: httpx.AsyncClient
+    ) -> None:
+        form = self.form(key) | {"client_assertion_type": "urn:ietf:params:oauth:x"}
+        answer = await http.post("/token", data=form)
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+
     async def test_another_key_is_refused(
         self, key: ec.EllipticCurvePrivateKey, http: httpx.AsyncClient
     ) -> None:
@@ -268,6 +302,31 @@ async def test_claims_survive_plain_base64(http: httpx.AsyncClient, house: House
     middle = answer.json()["access_token"].split(".")[1]
     claims = json.loads(base64.b64decode(middle + "=" * (-len(middle) % 4), validate=True))
     assert claims["exp"] == NOW_S + 3600
+
+
+async def test_without_a_keyring_no_token_is_signed_or_believed(
+    http: httpx.AsyncClient, house: House, authenticator: Authenticator, clock: Clock
+) -> None:
+    form = {"username": "newsroom", "password": house.secrets["newsroom"]}
+    token = Credential("bearer", (await grant(http, **form)).json()["access_token"])
+    house.local.keyring_path.unlink()
+    clock.now_s += 1
+    assert (await grant(http, **form)).status_code == 503
+    with pytest.raises(Unauthenticated):
+        await authenticator.authenticate(token, "", clock.now_s)
+
+
+async def test_a_removed_client_takes_its_tokens_with_it(
+    http: httpx.AsyncClient, house: House, authenticator: Authenticator
+) -> None:
+    answer = await grant(http, username="newsroom", password=house.secrets["newsroom"])
+    token = Credential("bearer", answer.json()["access_token"])
+    await authenticator.authenticate(token, "", NOW_S)
+    path = house.policies / "clients.yaml"
+    path.write_text(path.read_text().replace("newsroom:", "newsdesk:"))
+    assert authenticator.cached(token, NOW_S + 1) is None
+    with pytest.raises(Unauthenticated):
+        await authenticator.authenticate(token, "", NOW_S + 1)
 
 
 def test_plain_json_has_no_character_of_the_url_alphabet() -> None:
