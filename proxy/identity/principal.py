@@ -15,7 +15,7 @@ class Principal:
     `issuer` is the alias of the issuer that vouches for it, `subject` and `client` are as that issuer
     spells them. `groups` are names of the policy ("news", or "<alias>/<name>" when the issuer does not
     map them). `scopes` is None only where the issuer's configuration says that its tokens carry none.
-    `scope_admin`: a tams-api/admin scope of this issuer makes an administrator. `expires_s`: Unix time in
+    `scope_admin`: whether a tams-api/admin scope of this issuer makes an administrator. `expires_s`: Unix time in
     seconds after which the credential is worth nothing.
     """
 
@@ -31,6 +31,11 @@ class Principal:
     def user(self) -> str:
         """The OpenFGA user, `user:<alias>/<subject>`, its parts percent-encoded."""
         return f"user:{quote(self.issuer, safe='')}/{quote(self.subject, safe='')}"
+
+    @property
+    def is_admin_by_scope(self) -> bool:
+        """Whether the token itself makes an administrator: its issuer may, and it has the scope."""
+        return self.scope_admin and self.scopes is not None and ADMIN in self.scopes
 
     @property
     def name(self) -> str:

@@ -126,7 +126,7 @@ def evaluate(policy: Policy, principal: Principal, now: float) -> Permissions:
             delete=classes("can_delete"),
             grant=classes("can_grant"),
             denied=classes("is_denied"),
-            admin=principal.scope_admin or holds("can_administer"),
+            admin=principal.is_admin_by_scope or holds("can_administer"),
             creator=holds("can_create"),
             policy=policy.version,
         )
