@@ -13,7 +13,7 @@ from proxy.errors import Unauthenticated, Unavailable
 from proxy.identity import certificate
 from proxy.identity.apikeys import ApiKey, ApiKeys, parse_keys_file
 from proxy.identity.clients import Client, Clients, parse_clients
-from proxy.identity.config import IdentityConfig, LocalConfig
+from proxy.identity.config import ApiKeysConfig, IdentityConfig, LocalConfig
 from proxy.identity.credentials import Credential, parse_credential
 from proxy.identity.discovery import Discovery
 from proxy.identity.endpoint import parse_basic
@@ -50,6 +50,7 @@ class Authenticator:
         api_keys: ApiKeys | None = None,
         introspections: Sequence[Introspection] = (),
         key_sets: Sequence[KeySet] = (),
+        files: Sequence[Watched[Any]] = (),
     ) -> None:
         self.config = config
         self.local = local
@@ -57,6 +58,7 @@ class Authenticator:
         self._api_keys = api_keys
         self._introspections = introspections
         self._key_sets = key_sets
+        self._files = files
         self._certificates: LRUCache[bytes, tuple[Principal, int]] = LRUCache(MAX_CERTIFICATES)
 
     def credential(
@@ -102,6 +104,12 @@ class Authenticator:
         name, secret = parse_basic(f"Basic {credential.value}")
         client = await self.local.clients.authenticate(name, secret, peer, now_s)
         return self._session(self.local, client, now_s)
+
+    def problems(self) -> list[str]:
+        """What is broken now, one sentence each: files that kept their last good version, issuers that do not
+        answer. For health and readiness; names no secret."""
+        found = [file.problem for file in self._files] + [keys.problem for keys in self._key_sets]
+        return [problem for problem in found if problem is not None]
 
     async def close(self) -> None:
         """End what runs beside the requests."""
@@ -169,32 +177,37 @@ def create(config: IdentityConfig, client: httpx.AsyncClient) -> Authenticator:
         if issuer.introspection is not None:
             ask = over_http(issuer.introspection, client, discovery.introspection_url)
             introspections.append(Introspection(issuer, ask))
-    local = _local(config.local) if config.local is not None else None
+    files: list[Watched[Any]] = []
+    local = _local(config.local, files) if config.local is not None else None
     if local is not None:
         issuers.append(local)
-    api_keys = None
-    if config.api_keys is not None:
-        no_keys: Mapping[str, ApiKey] = {}
-        file = Watched(config.api_keys.path, parse_keys_file, absent=no_keys, private=False)
-        api_keys = ApiKeys(file, config.api_keys.alias)
     return Authenticator(
         config,
         TokenVerifier(issuers),
         local=local,
-        api_keys=api_keys,
+        api_keys=_api_keys(config.api_keys, files) if config.api_keys is not None else None,
         introspections=introspections,
         key_sets=key_sets,
+        files=files,
     )
 
 
-def _local(config: LocalConfig) -> LocalIssuer:
+def _local(config: LocalConfig, files: list[Watched[Any]]) -> LocalIssuer:
     no_clients: Mapping[str, Client] = {}
     no_secrets: Secrets = {}
     no_keyring: Keyring | None = None
     clients = Watched(config.clients_path, parse_clients, absent=no_clients, private=False)
     secrets = Watched(config.secrets_path, parse_secrets, absent=no_secrets, private=True)
     keyring = Watched(config.keyring_path, parse_keyring, absent=no_keyring, private=True)
+    files += [clients, secrets, keyring]
     return LocalIssuer(config, Clients(clients, secrets, Throttle()), keyring)
+
+
+def _api_keys(config: ApiKeysConfig, files: list[Watched[Any]]) -> ApiKeys:
+    no_keys: Mapping[str, ApiKey] = {}
+    file = Watched(config.path, parse_keys_file, absent=no_keys, private=False)
+    files.append(file)
+    return ApiKeys(file, config.alias)
 
 
 def _digest(value: str) -> bytes:

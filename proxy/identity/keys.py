@@ -62,6 +62,11 @@ class KeySet:
         self._failed = False
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def problem(self) -> str | None:
+        """That the last fetch failed, if it did."""
+        return f"the keys of issuer {self._name} cannot be fetched" if self._failed else None
+
     async def find(self, kid: str | None, algorithm: str, now_s: int) -> Key:
         """The key of that name for that algorithm. Without a name, the only one that fits.
 

@@ -213,8 +213,10 @@ class TestApiKeys:
         self.write(house, self.record("secret-key"))
         credential = Credential("bearer", "secret-key")
         assert await authenticator.authenticate(credential, "", NOW_S)
+        assert authenticator.problems() == []
         (house.data / "keys.json").write_text("[{")
         assert authenticator.cached(credential, NOW_S + 1) is not None
+        assert "keys.json" in authenticator.problems()[0]
 
     def test_the_file_reads_as_it_is_written(self) -> None:
         _, key = new_key("backup", frozenset({READ}), NOW_S, 30)

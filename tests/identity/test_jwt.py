@@ -369,10 +369,12 @@ class TestKeysOfTheIssuer:
         remote.status = 500
         with pytest.raises(Unavailable):
             await verify(authenticator, EC.sign(claims(remote)))
+        assert authenticator.problems() == ["the keys of issuer idp cannot be fetched"]
         remote.status = 200
         with pytest.raises(Unavailable):
             await verify(authenticator, EC.sign(claims(remote)), NOW_S + 29)
         assert await verify(authenticator, EC.sign(claims(remote)), NOW_S + 30)
+        assert authenticator.problems() == []
 
     @pytest.mark.parametrize(
         "document",
