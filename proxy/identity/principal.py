@@ -15,8 +15,8 @@ class Principal:
     `issuer` is the alias of the issuer that vouches for it, `subject` and `client` are as that issuer
     spells them. `groups` are names of the policy ("news", or "<alias>/<name>" when the issuer does not
     map them). `scopes` is None only where the issuer's configuration says that its tokens carry none.
-    `scope_admin`: whether a tams-api/admin scope of this issuer makes an administrator. `expires_s`: Unix time in
-    seconds after which the credential is worth nothing.
+    `scope_admin`: whether a tams-api/admin scope of this issuer makes an administrator. `expires_s`: Unix
+    time in seconds after which the credential is worth nothing.
     """
 
     issuer: str
