@@ -74,7 +74,8 @@ def _rows(connection: sqlite3.Connection, query: Query, plan: Plan) -> list[Row]
         return _chosen(connection, query, plan, ids)
     view = None if way is sight and exact else plan.view
     walk = Walk(query.kind, query.reverse, query.limit + 1)
-    others = joined((*plan.conditions, *(condition_of(f) for f in plan.facets if f is not way)))
+    left = [*plan.conditions, *(condition_of(f) for f in plan.facets if f is not way)]
+    others = joined(left)
     if way is None:
         candidates = by_sort(connection, walk, query.sort, query.after)
         return _fill(connection, walk, candidates, others, view)
@@ -86,9 +87,7 @@ def _rows(connection: sqlite3.Connection, query: Query, plan: Plan) -> list[Row]
     rows = _fill(connection, walk, candidates, everything, plan.view)
     if len(rows) >= walk.wanted:
         return rows
-    if view is not None:
-        others = joined((others, *visible(view)))
-    return _ranked(connection, query, way, others)
+    return _ranked(connection, query, way, others if view is None else joined((*left, *visible(view))))
 
 
 def _sight(connection: sqlite3.Connection, kind: str, view: View | None) -> tuple[Facet | None, bool]:

@@ -1,0 +1,267 @@
+"""What only SQLite's implementation promises: cost that does not grow, one commit for many, recovery."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from store import errors
+from store.metadata import sqlite_page, sqlite_reader, sqlite_scan, sqlite_segments, sqlite_writer
+from store.metadata.query import Position, Query, SegmentQuery, Sort
+from store.metadata.rows import Change, Kind, Ref
+from store.metadata.sqlite import Sqlite, open_sqlite
+from store.metadata.sqlite_schema import VERSION, connect
+from store.timerange import TimeRange
+from store.view import View
+from tests.contract.metadata_listings import Stored, check_listing, fill, libraries, queries
+from tests.contract.metadata_support import Database, adding, flow, get, new_flow, put, put_all, segment, view
+
+SMALLEST = {
+    sqlite_page: {"SMALL": 1, "PATIENCE": 3, "COUNTED": 4, "SETS": 2},
+    sqlite_scan: {"FEW": 1, "LARGEST": 2},
+}
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> object:
+    opened = Database("sqlite", tmp_path)
+    yield opened
+    await opened.close()
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(library=libraries, asked=st.lists(queries(), min_size=12, max_size=12))
+async def test_every_way_to_a_listing_leads_to_the_same(
+    database: Database, library: Sequence[Stored], asked: Sequence[Query]
+) -> None:
+    store = await fill(database, library)
+    with pytest.MonkeyPatch.context() as patch:
+        for module, values in SMALLEST.items():
+            for name, value in values.items():
+                patch.setattr(module, name, value)
+        for query in asked:
+            await check_listing(store, library, query)
+    await database.close()
+
+
+def steps(path: Path, work: Callable[[sqlite3.Connection], object]) -> int:
+    """How many steps SQLite's machine takes for a read, by tens."""
+    connection = connect(path, busy_s=0)
+    count = 0
+
+    def step() -> int:
+        nonlocal count
+        count += 1
+        return 0
+
+    connection.set_progress_handler(step, 10)
+    work(connection)
+    connection.close()
+    return count
+
+
+async def _library(database: Database, count: int) -> Path:
+    """Flows of which every tenth is dense, ten are sparse, and the other tenths hidden or denied."""
+    store = await database.fresh()
+
+    def one(number: int) -> tuple[str, ...]:
+        if number % (count // 10) == 0:
+            return ("sparse",)
+        return ("dense",) if number % 10 == 1 else ("dense", "denied") if number % 10 == 2 else ("hidden",)
+
+    for first in range(0, count, 1_000):
+        numbers = range(first, first + 1_000)
+        await put_all(
+            store,
+            [
+                put(
+                    flow(f"f{n:06}", *one(n), label=f"l{n * 7919 % count:06}", tags={"few": f"t{n // 7}"}),
+                    at_ns=n,
+                )
+                for n in numbers
+            ],
+        )
+    path = Path(database.place.partition(":")[2])
+    await database.close()
+    return path
+
+
+MIDDLE = Position(500, "f000500")
+MANY = tuple(f"c{n}" for n in range(200))
+LISTINGS = {
+    "dense": Query(Kind.FLOW, view("dense"), 50),
+    "dense, from the end": Query(Kind.FLOW, view("dense"), 50, reverse=True),
+    "dense, a later page": Query(Kind.FLOW, view("dense"), 30, after=MIDDLE),
+    "sparse": Query(Kind.FLOW, view("sparse"), 50),
+    "either": Query(Kind.FLOW, view("sparse", "dense"), 50),
+    "two of many classes": Query(Kind.FLOW, view("sparse", "dense", *MANY), 50),
+    "most is denied": Query(Kind.FLOW, view("dense", "hidden", deny=["hidden", "denied"]), 50),
+    "everything": Query(Kind.FLOW, None, 50),
+    "administrator": Query(Kind.FLOW, View(True, frozenset(), frozenset()), 50),
+    "everything by label": Query(Kind.FLOW, None, 50, sort=Sort.LABEL),
+    "everything by update": Query(Kind.FLOW, None, 50, sort=Sort.UPDATED, reverse=True),
+    "sparse by label": Query(Kind.FLOW, view("sparse"), 50, sort=Sort.LABEL),
+    "sparse, asked for": Query(
+        Kind.FLOW, view("hidden", "sparse"), 50, tags=(("auth_classes", frozenset(("sparse",))),)
+    ),
+    "a rare tag": Query(Kind.FLOW, view("dense"), 50, tags=(("few", frozenset(("t3",))),)),
+    "a rare tag, all see it": Query(Kind.FLOW, None, 50, tags=(("few", frozenset(("t3",))),)),
+    "one label": Query(Kind.FLOW, view("dense", "hidden"), 50, label="l000012"),
+    "ids": Query(Kind.FLOW, view("dense"), 50, ids=frozenset(("f000001", "f000011", "f000005"))),
+}
+
+
+async def test_the_cost_of_a_listing_does_not_grow_with_what_there_is(database: Database) -> None:
+    small, large = await _library(database, 1_000), await _library(database, 20_000)
+    costs = {}
+    for name, query in LISTINGS.items():
+        few, many = (steps(path, lambda c, q=query: sqlite_page.page(c, q)) for path in (small, large))
+        costs[name] = (few, many)
+    assert {name: cost for name, cost in costs.items() if cost[1] > 1.3 * cost[0] + 20} == {}
+
+
+async def test_the_cost_of_segments_does_not_grow_with_the_flow(database: Database) -> None:
+    paths = []
+    for count in (1_000, 100_000):
+        store = await database.fresh()
+        row = await new_flow(store)
+        for first in range(0, count, 10_000):
+            numbers = range(first, min(first + 10_000, count))
+            await store.add_segments(adding(row, *(segment(f"o{n % 5_000}", n, n + 1) for n in numbers)))
+        paths.append(Path(database.place.partition(":")[2]))
+        await database.close()
+    reads: list[Callable[[sqlite3.Connection], object]] = [
+        lambda c: sqlite_segments.page(c, SegmentQuery("flow", 100)),
+        lambda c: sqlite_segments.page(c, SegmentQuery("flow", 100, reverse=True)),
+        lambda c: sqlite_segments.page(c, SegmentQuery("flow", 100, TimeRange(600, 900))),
+        lambda c: sqlite_segments.page(c, SegmentQuery("flow", 100, TimeRange(0, 900), after_ns=700)),
+        lambda c: sqlite_segments.page(c, SegmentQuery("flow", 1, object_id="o20")),
+        lambda c: sqlite_segments.timerange(c, "flow", TimeRange(None, None)),
+        lambda c: sqlite_segments.timerange(c, "flow", TimeRange(300, 700)),
+    ]
+    costs = [tuple(steps(path, read) for path in paths) for read in reads]
+    assert [cost for cost in costs if cost[1] > 1.3 * cost[0] + 20] == []
+
+
+async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.db"
+    await (await open_sqlite(path)).close()
+    await (await open_sqlite(path)).close()
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT version FROM schema_version").fetchall() == [(VERSION,)]
+        connection.execute("UPDATE schema_version SET version = ?", (VERSION + 1,))
+    connection.close()
+    with pytest.raises(errors.Unavailable, match=f"version {VERSION + 1}"):
+        await open_sqlite(path)
+
+
+async def test_what_is_no_database_is_unavailable(tmp_path: Path) -> None:
+    path = tmp_path / "m.db"
+    path.write_bytes(b"no database at all " * 100)
+    with pytest.raises(errors.Unavailable):
+        await open_sqlite(path)
+    with pytest.raises(errors.Unavailable):
+        await open_sqlite(tmp_path / "absent" / "m.db")
+
+
+async def _on_writer(store: Sqlite, work: Callable[[sqlite3.Connection], object]) -> object:
+    return await store._writer.run(work)
+
+
+async def test_writes_that_wait_share_a_commit_and_fail_alone(database: Database) -> None:
+    store = await database.fresh()
+    statements: list[str] = []
+    await _on_writer(store, lambda c: c.set_trace_callback(statements.append))
+    writes = [
+        store.write(Change(puts=(put(flow(f"f{n}")),), unchanged={Ref(Kind.FLOW, "x"): n % 4 == 3}))
+        for n in range(64)
+    ]
+    results = await asyncio.gather(*writes, return_exceptions=True)
+    await _on_writer(store, lambda c: c.set_trace_callback(None))
+    assert [result is None for result in results] == [n % 4 != 3 for n in range(64)]
+    assert len(await store.rows([Ref(Kind.FLOW, f"f{n}") for n in range(64)])) == 48
+    assert 1 <= statements.count("COMMIT") <= 8
+
+
+async def test_without_space_reads_go_on_and_small_writes_recover(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def narrow(path: Path, *, busy_s: float) -> sqlite3.Connection:
+        connection = connect(path, busy_s=busy_s)
+        connection.execute("PRAGMA max_page_count = 100")
+        return connection
+
+    monkeypatch.setattr(sqlite_writer, "connect", narrow)
+    store = await database.fresh()
+    await new_flow(store)
+    large = store.write(Change(puts=(put(flow("large", description="x" * 1_000_000)),)))
+    results = await asyncio.gather(
+        put_all(store, [put(flow("before"))]),
+        large,
+        put_all(store, [put(flow("after"))]),
+        return_exceptions=True,
+    )
+    assert [type(result) for result in results] == [type(None), errors.Full, type(None)]
+    found = await store.rows([Ref(Kind.FLOW, id) for id in ("flow", "before", "large", "after")])
+    assert {ref.id for ref in found} == {"flow", "before", "after"}
+
+
+async def test_a_database_locked_by_another_process_is_unavailable_until_it_is_free(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_writer, "BUSY_S", 0.01)
+    store = await database.fresh()
+    other = connect(Path(database.place.partition(":")[2]), busy_s=0)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(errors.Unavailable):
+        await new_flow(store)
+    assert await store.rows([Ref(Kind.FLOW, "flow")]) == {}
+    other.execute("ROLLBACK")
+    other.close()
+    assert (await new_flow(store)).id == "flow"
+
+
+async def test_a_writer_whose_connection_breaks_gets_another(database: Database) -> None:
+    store = await database.fresh()
+    with pytest.raises(errors.Unavailable):
+        await _on_writer(store, lambda c: c.close())
+    assert (await new_flow(store)).id == "flow"
+
+
+async def test_a_read_over_budget_is_answered_by_a_thread(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_reader, "BUDGET", 0)
+    store = await database.fresh()
+    await put_all(store, [put(flow(f"f{n:04}", "a")) for n in range(1_000)])
+    threads: list[object] = []
+    long = sqlite_reader.Readers.long
+
+    async def counted(self: sqlite_reader.Readers, work: Callable[[sqlite3.Connection], object]) -> object:
+        threads.append(work)
+        return await long(self, work)
+
+    monkeypatch.setattr(sqlite_reader.Readers, "long", counted)
+    rows, more = await store.page(Query(Kind.FLOW, view("a"), 900))
+    assert (len(rows), more, len(threads)) == (900, True, 1)
+    assert (await get(store, "f0001")).id == "f0001"
+    assert len(threads) == 1
+
+
+async def test_concurrent_long_reads_do_not_mix(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_reader, "BUDGET", 0)
+    store = await database.fresh()
+    await put_all(store, [put(flow(f"f{n:04}", f"c{n % 4}")) for n in range(1_000)])
+    pages = await asyncio.gather(*(store.page(Query(Kind.FLOW, view(f"c{n % 4}"), 200)) for n in range(16)))
+    for number, (rows, _) in enumerate(pages):
+        assert [row.id for row in rows] == [f"f{n:04}" for n in range(number % 4, 800, 4)]
