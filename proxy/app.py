@@ -17,6 +17,7 @@ import store.errors
 import store.settings
 from proxy import __version__
 from proxy.asgi import App, Doors, ProxyApp, Receive, Scope, Send
+from proxy.audit import Journal
 from proxy.banner import banner
 from proxy.errors import BadRequest, InvalidSettings, TooLarge
 from proxy.gate import Gate
@@ -37,7 +38,7 @@ from store.app import Running, run_store
 from store.asgi import Disconnected, check_encoding, read_body, send_response
 from store.door import Door
 from store.http import utc_now
-from store.logs import set_up
+from store.logs import lines, set_up
 from store.models.parsing import load
 from store.routing import Router, decode_query
 from store.server import server
@@ -159,11 +160,17 @@ async def run_proxy(settings: Settings) -> AsyncIterator[ProxyApp]:
         except ValueError as exc:
             raise InvalidSettings(str(exc).split("; ")) from exc
         stack.push_async_callback(authenticator.close)
-        yield _assemble(settings, running, policy, authenticator)
+        journal = Journal(lines(settings.log_format))
+        stack.callback(journal.flush)
+        yield _assemble(settings, running, policy, authenticator, journal)
 
 
 def _assemble(
-    settings: Settings, running: Running, policy: FolderPolicy, authenticator: Authenticator
+    settings: Settings,
+    running: Running,
+    policy: FolderPolicy,
+    authenticator: Authenticator,
+    journal: Journal,
 ) -> ProxyApp:
     decisions = LocalDecisions(policy, time.time)
 
@@ -175,7 +182,8 @@ def _assemble(
     upstream = Embedded(Door(running.store))
     gate = Gate(sights, decisions, upstream, plumbing.load, plumbing.stamp)
     doors = Doors(_open_doors(settings, running, policy, authenticator), running.media)
-    return ProxyApp(gate, authenticator, plumbing, doors, f"{settings.base_url()}{RESOURCE_PATH}")
+    metadata_url = f"{settings.base_url()}{RESOURCE_PATH}"
+    return ProxyApp(gate, authenticator, plumbing, doors, metadata_url, journal)
 
 
 def _open_doors(

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from proxy import audit
+from proxy.audit import Decision, Journal
 from proxy.errors import STATUS, BadRequest, Error, MethodNotAllowed, TooManyRequests, Unauthenticated
 from proxy.gate import Call, Gate, find_rule
 from proxy.identity.authenticate import Authenticator
@@ -65,8 +65,10 @@ class ProxyApp:
         plumbing: Plumbing,
         doors: Doors,
         metadata_url: str | None,
+        journal: Journal,
     ) -> None:
         self._gate = gate
+        self._journal = journal
         self._authenticator = authenticator
         self._plumbing = plumbing
         self._doors = doors
@@ -81,7 +83,8 @@ class ProxyApp:
         if app is not None:
             await app(scope, receive, send)
             return
-        decision = audit.Decision(request_id(scope), scope["method"], path.decode("ascii", "replace"))
+        shown = path.decode("ascii", "replace")
+        decision = Decision(request_id(scope), scope["method"], shown, time.time())
         try:
             response = await self._answer(scope, receive, decision)
             status, headers, body = response.status, response.headers, response.body
@@ -91,10 +94,10 @@ class ProxyApp:
         except ConnectionError:
             return
         decision.status = status
-        audit.log(decision)
+        self._journal.add(decision)
         await send_answer(send, scope["method"], status, headers, body, decision.request_id)
 
-    async def _answer(self, scope: Scope, receive: Receive, decision: audit.Decision) -> Response:
+    async def _answer(self, scope: Scope, receive: Receive, decision: Decision) -> Response:
         found = self._plumbing.match(scope["raw_path"])
         query = self._plumbing.query(scope["query_string"])
         principal = await self._who(scope, decision)
@@ -115,7 +118,7 @@ class ProxyApp:
             principal,
         )
 
-    async def _who(self, scope: Scope, decision: audit.Decision) -> Principal:
+    async def _who(self, scope: Scope, decision: Decision) -> Principal:
         peer = scope["client"][0] if scope.get("client") else ""
         tls = (scope.get("extensions") or {}).get("tls")
         now_s = int(time.time())

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import logging
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
-_log = logging.getLogger("tams.decisions")
+FLUSH_S = 0.2
+MOST_PENDING = 500
 
 
 @dataclass(slots=True)
 class Decision:
-    """Who asked for what, and what came of it. `classes` are the resource's, where one was found."""
+    """Who asked for what, and what came of it. `classes` are the resource's, where one was found. `time_s`
+    is Unix seconds."""
 
     request_id: str
     method: str
     path: str
+    time_s: float
     operation: str = ""
     principal: str = ""
     client: str | None = None
@@ -25,8 +30,9 @@ class Decision:
     reason: str = ""
 
     def record(self) -> dict[str, Any]:
-        """The record as it is logged."""
+        """The record as it is written down."""
         return {
+            "time": datetime.fromtimestamp(self.time_s, UTC).isoformat(),
             "request_id": self.request_id,
             "method": self.method,
             "path": self.path,
@@ -34,18 +40,39 @@ class Decision:
             "principal": self.principal,
             "client": self.client,
             "classes": None if self.classes is None else sorted(self.classes),
-            "verdict": "deny"
-            if self.status in (401, 403, 404)
-            else "allow"
-            if self.status < 400
-            else "error",
+            "verdict": _verdict(self.status),
             "status": self.status,
             "reason": self.reason,
             "policy": self.policy,
         }
 
 
-def log(decision: Decision) -> None:
-    """Write the record down."""
-    if _log.isEnabledFor(logging.INFO):
-        _log.info("decision", extra={"fields": decision.record()})
+def _verdict(status: int) -> str:
+    if status in (401, 403, 404):
+        return "deny"
+    return "allow" if status < 400 else "error"
+
+
+class Journal:
+    """Takes decisions and writes them in batches, at the latest `FLUSH_S` after the first of a batch.
+
+    `write` gets the records of a batch, in order.
+    """
+
+    def __init__(self, write: Callable[[list[dict[str, Any]]], None]) -> None:
+        self._write = write
+        self._pending: list[Decision] = []
+
+    def add(self, decision: Decision) -> None:
+        """Take a decision, on the running loop."""
+        self._pending.append(decision)
+        if len(self._pending) == 1:
+            asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
+        elif len(self._pending) >= MOST_PENDING:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is pending."""
+        pending, self._pending = self._pending, []
+        if pending:
+            self._write([decision.record() for decision in pending])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import quote
 
 READ, WRITE, DELETE, ADMIN = "tams-api/read", "tams-api/write", "tams-api/delete", "tams-api/admin"
@@ -27,10 +28,14 @@ class Principal:
     scope_admin: bool
     expires_s: int
 
+    def __hash__(self) -> int:
+        """Cheap, since caches ask for it several times a request: equal principals have equal subjects."""
+        return hash((self.issuer, self.subject, self.client))
+
     @property
     def user(self) -> str:
         """The OpenFGA user, `user:<alias>/<subject>`, its parts percent-encoded."""
-        return f"user:{quote(self.issuer, safe='')}/{quote(self.subject, safe='')}"
+        return user_name(self.issuer, self.subject)
 
     @property
     def is_admin_by_scope(self) -> bool:
@@ -41,3 +46,9 @@ class Principal:
     def name(self) -> str:
         """What logs and `created_by` carry."""
         return self.user.removeprefix("user:")
+
+
+@lru_cache(4096)
+def user_name(issuer: str, subject: str) -> str:
+    """`user:<alias>/<subject>`, each part percent-encoded."""
+    return f"user:{quote(issuer, safe='')}/{quote(subject, safe='')}"

@@ -1,0 +1,84 @@
+"""Real servers in processes of their own, on loopback, for a benchmark to load."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+ROOT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def process(arguments: list[str], environ: dict[str, str], port: int) -> Iterator[float]:
+    """A server process; yields the seconds from its start to its first answer."""
+    began = time.perf_counter()
+    running = subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environ},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield _first_answer(running, port, began)
+    finally:
+        running.terminate()
+        running.wait(20)
+
+
+def _first_answer(running: subprocess.Popen[bytes], port: int, began: float) -> float:
+    while time.perf_counter() - began < 60:
+        if running.poll() is not None:
+            raise RuntimeError(f"the server ended with status {running.returncode}")
+        try:
+            with socket.create_connection(("127.0.0.1", port), 1) as connection:
+                connection.sendall(b"GET /health HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
+                if connection.recv(16).startswith(b"HTTP/1.1 200"):
+                    return time.perf_counter() - began
+        except OSError:
+            time.sleep(0.005)
+    raise RuntimeError("the server never answered")
+
+
+@contextmanager
+def proxy(data: Path) -> Iterator[tuple[str, float]]:
+    """The proxy on a data folder; yields its URL and the seconds to its first answer."""
+    port = free_port()
+    environ = {"TAMS_PORT": str(port), "TAMS_DATA": str(data), "TAMS_LOG_FORMAT": "json"}
+    with process(["-m", "proxy", "serve", "--demo"], environ, port) as first_answer_s:
+        yield f"http://127.0.0.1:{port}", first_answer_s
+
+
+@contextmanager
+def bare(folder: Path, bodies: dict[str, bytes]) -> Iterator[str]:
+    """A bare Starlette application that returns given bytes at given paths; yields its URL."""
+    for name, body in bodies.items():
+        (folder / name).write_bytes(body)
+    port = free_port()
+    with process(["-m", "tests.bench.bare", str(folder), str(port)], {}, port):
+        yield f"http://127.0.0.1:{port}"
+
+
+def token(url: str, data: Path, client: str) -> str:
+    """An access token of the built-in endpoint."""
+    import json
+
+    secret = json.loads((data / "clients.secret").read_text())[client]
+    form = {"grant_type": "client_credentials"}
+    answer = httpx.post(f"{url}/token", data=form, auth=(client, secret))
+    return str(answer.json()["access_token"])
