@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -127,7 +128,23 @@ def tuples(model: Model, least: int, most: int) -> st.SearchStrategy[list[Tuple]
     return st.lists(each, min_size=least, max_size=most, unique_by=lambda tuple_: tuple_.key)
 
 
-worlds = models().flatmap(lambda model: st.tuples(st.just(model), tuples(model, 12, 24), tuples(model, 0, 3)))
+def overlays(model: Model, stored: list[Tuple]) -> st.SearchStrategy[list[Tuple]]:
+    """Contextual tuples: new ones, and stored ones under another condition."""
+    changed = st.tuples(st.sampled_from(stored), conditions).map(
+        lambda pair: replace(pair[0], condition=pair[1])
+    )
+    some = st.lists(changed, max_size=4, unique_by=lambda tuple_: tuple_.key)
+    return st.one_of(tuples(model, 0, 3), some)
+
+
+@st.composite
+def whole(draw: st.DrawFn) -> tuple[Model, list[Tuple], list[Tuple]]:
+    model = draw(models())
+    stored = draw(tuples(model, 12, 24))
+    return model, stored, draw(overlays(model, stored))
+
+
+worlds = whole()
 contexts: st.SearchStrategy[Mapping[str, object]] = st.sampled_from(({}, {"x": 1}, {"x": 0}))
 askers = st.sampled_from(USERS[:2]) | st.sampled_from((*USERS, *USERSETS))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from fractions import Fraction
 
@@ -102,6 +102,12 @@ class Conditions:
                 convert(parameters[name], value)
             except ValueError as error:
                 raise InvalidTuple(f"{tuple_}: parameter '{name}': {error}") from error
+
+    def timestamps(self, ref: ConditionRef) -> Iterator[datetime]:
+        """The timestamps among the values that a tuple fixes for its condition."""
+        for name, value in ref.context.items():
+            if self._declared[ref.name].parameters[name].name == "timestamp":
+                yield _timestamp(value)
 
 
 def _compile(condition: Condition) -> cel.Expression:
@@ -229,7 +235,7 @@ def _duration(value: object) -> object:
         raise ValueError("the duration is too long") from error
 
 
-def _timestamp(value: object) -> object:
+def _timestamp(value: object) -> datetime:
     """RFC 3339."""
     if isinstance(value, datetime) and value.tzinfo is not None:
         return value

@@ -7,6 +7,7 @@ Semantics are OpenFGA's. Everything is pure and synchronous: no clock (a conditi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from functools import cached_property
 
 from proxy.policy.embedded.conditions import Conditions
@@ -115,6 +116,18 @@ class Engine:
         """Why `check` answers as it does: what grants, or what is missing. Raises for bad names only."""
         self._check_object(object, relation)
         return explain(self._query(user, contextual, context), object, relation)
+
+    @cached_property
+    def moments(self) -> tuple[datetime, ...]:
+        """The timestamps that stored tuples' conditions carry, sorted: where answers may change with time.
+
+        An answer taken at one moment holds until the next of these, unless a condition counts durations.
+        """
+        found: set[datetime] = set()
+        for each in self._stored.by_key.values():
+            if each.condition is not None:
+                found.update(self._conditions.timestamps(each.condition))
+        return tuple(sorted(found))
 
     @cached_property
     def _shape(self) -> Shape:

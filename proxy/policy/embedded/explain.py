@@ -152,7 +152,7 @@ class _Explainer:
             userset, _, held = each.user.partition("#")
             reasons.append(self._tuple(each, self.node(userset, held)))
         if not reasons:
-            reasons.append(Reason(f"no tuple makes anyone like this {relation} of {object_}", False))
+            reasons.append(Reason(f"no tuple makes {self._query.user} {relation} of {object_}", False))
         return tuple(reasons)
 
     def _tuple_to_userset(self, object_: str, tupleset: str, relation: str) -> tuple[Reason, ...]:
