@@ -175,7 +175,7 @@ def _assemble(
     decisions = LocalDecisions(policy, time.time)
 
     def defaults(principal: Principal) -> frozenset[str]:
-        return policy.current().defaults(principal.client, principal.groups)
+        return policy.current().defaults(principal)
 
     plumbing = Plumbing(settings.max_body_bytes)
     sights = PolicySights(decisions, defaults, settings.default_class)

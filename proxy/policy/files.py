@@ -13,12 +13,15 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
+from proxy.identity.principal import Principal
 from proxy.policy.embedded import parse_model
 from proxy.policy.embedded.errors import PolicyError
 from proxy.policy.embedded.evaluate import Engine
 from proxy.policy.embedded.tuples import ConditionRef, Tuple
 
 MODEL, TUPLES, CLASSES = "model.fga", "tuples.yaml", "classes.yaml"
+LOCAL = "local"
+"""The alias of the built-in issuer."""
 FILES = (MODEL, TUPLES, CLASSES)
 
 
@@ -54,12 +57,18 @@ class Policy:
     denying: frozenset[str]
     boundaries: tuple[int, ...]
 
-    def defaults(self, client: str | None, groups: Iterable[str]) -> frozenset[str]:
-        """The classes of what a caller creates without naming any: its client's, else its groups'."""
+    def defaults(self, principal: Principal) -> frozenset[str]:
+        """The classes of what a caller creates without naming any: its client's, else its groups'.
+
+        Clients of the built-in issuer stand in `classes.yaml` by their id, others as `<alias>/<id>`: a
+        foreign client that happens to have a known name is not that client.
+        """
+        local = principal.issuer == LOCAL
+        client = principal.client if local else f"{principal.issuer}/{principal.client}"
         own = {name for name, info in self.classes.items() if client in info.default_clients}
         if own:
             return frozenset(own)
-        held = frozenset(groups)
+        held = principal.groups
         return frozenset(
             name for name, info in self.classes.items() if not held.isdisjoint(info.default_groups)
         )

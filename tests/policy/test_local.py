@@ -40,3 +40,10 @@ def test_a_group_the_policy_does_not_know_gives_nothing() -> None:
     permissions = evaluate(POLICY, principal("someone", "chess"), NOW_S)
     assert permissions.read == permissions.write == permissions.delete == frozenset()
     assert not permissions.creator
+
+
+def test_a_foreign_client_with_a_known_name_has_not_its_defaults() -> None:
+    ours = principal("newsroom")
+    theirs = Principal("partners", "newsroom", "newsroom", frozenset(), frozenset((WRITE,)), False, 2**40)
+    assert POLICY.defaults(ours) == {"news"}
+    assert POLICY.defaults(theirs) == frozenset()
