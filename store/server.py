@@ -52,8 +52,11 @@ class StrictProtocol(HttpToolsProtocol):
             self._expect_head()
 
     def on_headers_complete(self) -> None:
-        """A head is whole: exactly one Host."""
+        """A head is whole: of a version that we speak, with exactly one Host."""
         self._head_arrived()
+        if self.parser.get_http_version() not in ("1.0", "1.1"):
+            self._refuse("The request is not HTTP/1.1.")
+            return
         hosts = sum(name == b"host" for name, _ in self.headers)
         if hosts != 1:
             self._refuse("A request must have exactly one Host header.")

@@ -7,6 +7,8 @@ This is the one place that reads the environment. Nested names are written with 
 from __future__ import annotations
 
 import os
+import re
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -202,8 +204,11 @@ def parse(settings: type[S], environ: Mapping[str, str] | None = None) -> S:
         chosen = _with_sources(settings, given, path)()
     except ValidationError as exc:
         problems += [_problem(error) for error in exc.errors(include_url=False)]
-    except (SettingsError, ValueError) as exc:
-        problems.append(str(exc))
+    except SettingsError as exc:
+        field = re.search(r'field "(\w+)"', str(exc))
+        problems.append(f"{PREFIX}{field[1].upper()}: must be JSON" if field else str(exc))
+    except tomllib.TOMLDecodeError as exc:
+        problems.append(f"{CONFIG}: {path}: {exc}")
     if problems:
         raise InvalidSettings(problems)
     return chosen

@@ -1,0 +1,104 @@
+"""The server refuses what RFC 9112 does, before any of our code sees it (attack 13 of the security list)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from store.asgi import Receive, Scope, Send, send_response
+from store.server import server
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    body = json.dumps({"path": scope["raw_path"].decode()}).encode()
+    await send_response(send, 200, [("content-type", "application/json")], body, head=False)
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    running = server(echo, "127.0.0.1", 0)
+    started = threading.Event()
+
+    async def serve() -> None:
+        task = asyncio.create_task(running.serve(sockets=[listener]))
+        while not running.started:
+            await asyncio.sleep(0.01)
+        started.set()
+        await task
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    assert started.wait(20)
+    yield listener.getsockname()[1]
+    running.should_exit = True
+    thread.join(20)
+
+
+def exchange(port: int, request: bytes) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        connection.sendall(request)
+        answer = b""
+        while piece := connection.recv(65536):
+            answer += piece
+        return answer
+
+
+CLOSE = b"Connection: close\r\n"
+REFUSED = {
+    "no host": b"GET / HTTP/1.1\r\n" + CLOSE + b"\r\n",
+    "two hosts": b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n" + CLOSE + b"\r\n",
+    "length and chunks": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "negative length": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+    "two lengths": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+    "no version": b"GET /\r\nHost: a\r\n\r\n",
+    "space before the colon": b"GET / HTTP/1.1\r\nHost : a\r\n\r\n",
+    "garbage": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+    "NUL in a header": b"GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_malformed_request_is_refused_in_our_schema_and_the_connection_closed(port: int, name: str) -> None:
+    answer = exchange(port, REFUSED[name])
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 "), name
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert {"type", "summary", "time", "message"} <= json.loads(body).keys()
+
+
+def test_an_endless_head_is_cut_off(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nX: ")
+        with pytest.raises(ConnectionError):
+            for _ in range(10_000):
+                connection.sendall(b"x" * 10_000)
+
+
+def test_a_bad_chunk_ends_the_connection(port: int) -> None:
+    request = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
+    answer = exchange(port, request)
+    assert b"HTTP/1.1 400 " in answer or answer.startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("path", [b"/", b"//", b"/%2F", b"/a/../b", b"/%00", b"/%ff"])
+def test_the_path_arrives_as_it_was_sent(port: int, path: bytes) -> None:
+    answer = exchange(port, b"GET " + path + b" HTTP/1.1\r\nHost: a\r\n" + CLOSE + b"\r\n")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2]) == {"path": path.decode()}
+
+
+def test_forwarded_headers_do_not_change_the_peer(port: int) -> None:
+    request = b"GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 9.9.9.9\r\n" + CLOSE + b"\r\n"
+    assert exchange(port, request).startswith(b"HTTP/1.1 200 ")

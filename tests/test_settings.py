@@ -1,0 +1,80 @@
+"""Settings: one parse, every problem at once, nothing unknown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from proxy.app import Settings
+from store.settings import InvalidSettings, parse
+
+
+def problems(environ: dict[str, str]) -> str:
+    with pytest.raises(InvalidSettings) as caught:
+        parse(Settings, environ)
+    return str(caught.value)
+
+
+def test_defaults_need_nothing(tmp_path: Path) -> None:
+    settings = parse(Settings, {"TAMS_CONFIG": str(tmp_path / "none.toml")})
+    assert settings.base_url() == "http://127.0.0.1:8000"
+    assert [backend.default for backend in settings.backends()] == [True]
+
+
+def test_all_problems_are_reported_at_once() -> None:
+    told = problems({"TAMS_PORT": "high", "TAMS_PAGE": "0", "TAMS_PROT": "1", "TAMS_LOG_LEVEL": "loud"})
+    assert all(name in told for name in ("TAMS_PORT", "TAMS_PAGE", "TAMS_PROT", "TAMS_LOG_LEVEL"))
+
+
+@pytest.mark.parametrize("name", ["TAMS_URLS__LIFE", "TAMS_NOTHING", "TAMS_SECRET_KEY"])
+def test_an_unknown_name_fails(name: str) -> None:
+    assert name in problems({name: "1"})
+
+
+def test_an_unknown_name_in_the_file_fails(tmp_path: Path) -> None:
+    file = tmp_path / "tams.toml"
+    file.write_text("port = 9000\nprot = 1\n[urls]\nlifetme_s = 3\n")
+    told = problems({"TAMS_CONFIG": str(file)})
+    assert "TAMS_PROT" in told
+    assert "TAMS_URLS__LIFETME_S" in told
+
+
+def test_the_environment_beats_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "tams.toml"
+    file.write_text('port = 9000\nname = "from the file"\n[urls]\nlifetime_s = 1200\nshortest_s = 400\n')
+    environ = {"TAMS_CONFIG": str(file), "TAMS_PORT": "9001", "TAMS_URLS__LIFETIME_S": "1000"}
+    settings = parse(Settings, environ)
+    assert (settings.port, settings.name) == (9001, "from the file")
+    assert (settings.urls.lifetime_s, settings.urls.shortest_s) == (1000, 400)
+
+
+def test_lists_are_json_in_the_environment() -> None:
+    backend = '[{"id": "0f2b2b6c-6c0a-4d3f-9a54-0a1b2c3d4e5f", "type": "s3", "bucket": "media"}]'
+    settings = parse(Settings, {"TAMS_STORAGE_BACKENDS": backend})
+    assert settings.storage_backends[0].bucket == "media"
+    assert "TAMS_STORAGE_BACKENDS" in problems({"TAMS_STORAGE_BACKENDS": "[{"}).upper()
+
+
+def test_a_broken_file_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "tams.toml"
+    file.write_text("port = = 1")
+    assert "TAMS_CONFIG" in problems({"TAMS_CONFIG": str(file)})
+
+
+def test_secrets_are_masked_when_shown() -> None:
+    backend = (
+        '[{"id": "0f2b2b6c-6c0a-4d3f-9a54-0a1b2c3d4e5f", "type": "s3", "bucket": "media",'
+        ' "access_key": "AKIACANARY", "secret_key": "canary-of-a-secret"}]'
+    )
+    settings = parse(Settings, {"TAMS_STORAGE_BACKENDS": backend})
+    assert "canary" not in str(settings.model_dump(mode="json")).lower()
+    assert "canary" not in repr(settings).lower()
+
+
+@pytest.mark.parametrize(("older", "ours"), [("PORT", "port"), ("HOST", "host")])
+def test_an_older_name_is_an_alias_until_ours_is_set(older: str, ours: str) -> None:
+    value = {"port": "9002", "host": "127.0.0.2"}[ours]
+    assert str(getattr(parse(Settings, {older: value}), ours)) == value
+    both = parse(Settings, {older: value, "TAMS_PORT": "9003", "TAMS_HOST": "127.0.0.3"})
+    assert (both.port, both.host) == (9003, "127.0.0.3")
