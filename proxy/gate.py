@@ -13,6 +13,7 @@ from proxy.body import AUTH_CLASSES, Use
 from proxy.decide import Caller, judge, passes_scope
 from proxy.errors import (
     BadRequest,
+    BadUpstream,
     InsufficientScope,
     MethodNotAllowed,
     NotFound,
@@ -116,6 +117,8 @@ class Gate:
         if facts is None:
             if response.status == 404 and rule.param:
                 raise NotFound(f"No such {rule.target.value}.")
+            if response.status < 400:
+                raise BadUpstream("The store's answer came without what deciding on it needs.")
             return response
         if rule.param:
             call.decision.classes = facts.classes
