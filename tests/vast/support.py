@@ -28,13 +28,16 @@ def closing_session(
     secret_key: str | None = None,
     timeout_s: float = 10.0,
     max_tries: int = 3,
+    ssl_verify: bool | str = True,
+    endpoint: str | None = None,
 ) -> Iterator[Any]:
     """A session of the SDK whose connections are closed at the end."""
     backoff = vastdb.config.BackoffConfig(max_tries=max_tries, max_time=timeout_s, max_value=0.01)
     session = vastdb.connect(
         access=access_key or emulator.access_key,
         secret=secret_key or emulator.secret_key,
-        endpoint=emulator.endpoint,
+        endpoint=endpoint or emulator.endpoint,
+        ssl_verify=ssl_verify,
         timeout=timeout_s,
         backoff_config=backoff,
     )

@@ -1,8 +1,10 @@
 """What the adapter takes for granted about the SDK; a new release of the SDK that changes it fails here."""
 
 import uuid
+from pathlib import Path
 from typing import Any
 
+import certifi
 import ibis
 import pyarrow as pa
 import pytest
@@ -274,6 +276,15 @@ def test_a_proxy_of_the_environment_is_used(
     with pytest.raises(errors.ConnectionError):
         connect(emulator, max_tries=1)
     assert emulator.tally().total_requests == 0
+
+
+def test_authorities_of_the_environment_win_over_those_configured(
+    certificate: tuple[Path, Path], start: Any, connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulator = start(tls=certificate)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", certifi.where())
+    with pytest.raises(errors.ConnectionError):
+        connect(emulator, max_tries=1, ssl_verify=str(certificate[0]))
 
 
 def test_wide_rows_are_an_insert_and_updates(emulator: Any, connect: Any) -> None:

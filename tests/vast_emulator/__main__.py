@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.vast_emulator.counts import Counts
 from tests.vast_emulator.faults import Faults
 from tests.vast_emulator.options import Options
-from tests.vast_emulator.server import Server
+from tests.vast_emulator.server import Server, core
 
 
 def _arguments() -> argparse.ArgumentParser:
@@ -25,6 +25,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--transaction-timeout", type=float, default=60.0, help="seconds")
     parser.add_argument("--scramble", action="store_true", help="rows of a page come in reverse")
     parser.add_argument("--seed", type=int, default=0, help="of the faults' chances")
+    parser.add_argument("--tls", type=Path, nargs=2, metavar=("CERTIFICATE", "KEY"), help="serve HTTPS")
     parser.add_argument("--keys-from-stdin", action="store_true", help="access and secret key, a line each")
     return parser
 
@@ -42,11 +43,12 @@ def main() -> None:
         transaction_timeout_s=given.transaction_timeout,
         journal=given.journal,
         seed=given.seed,
+        tls=tuple(given.tls) if given.tls else None,
     )
     if given.keys_from_stdin:
         access_key, secret_key = (sys.stdin.readline().strip() for _ in range(2))
         options = replace(options, access_key=access_key, secret_key=secret_key)
-    server = Server(options, Faults(options.seed), Counts(), options.port)
+    server = Server(core(options, Faults(options.seed), Counts()), options.port)
     told: dict[str, object] = {"port": server.server_address[1]}
     if not given.keys_from_stdin:
         told |= {"access_key": options.access_key, "secret_key": options.secret_key}

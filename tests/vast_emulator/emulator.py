@@ -1,6 +1,7 @@
 """An emulator to start and stop: in this process, or in one of its own that can be killed."""
 
 import json
+import ssl
 import subprocess
 import sys
 import threading
@@ -14,27 +15,33 @@ from typing import Any, Self
 from tests.vast_emulator.counts import Counts, Tally
 from tests.vast_emulator.faults import Fault, Faults
 from tests.vast_emulator.options import Options
-from tests.vast_emulator.server import CONTROL, Server
+from tests.vast_emulator.server import CONTROL, Core, Server, core
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 class Emulator:
-    """A VAST DB emulator in a thread of this process; a context manager.
+    """A VAST DB emulator in threads of this process; a context manager.
 
-    `restart` keeps the port, and of the data what the journal of the options holds.
+    `restart` keeps the ports, and of the data what the journal of the options holds.
     """
 
     def __init__(self, options: Options | None = None) -> None:
         self.options = options or Options()
         self.faults = Faults(self.options.seed)
         self.counts = Counts()
-        self._server: Server | None = None
-        self._port = self.options.port
+        self._core: Core | None = None
+        self._servers: dict[int, Server] = {}
+        self._ports = [self.options.port] + [0] * (self.options.endpoints - 1)
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """The addresses of the data, also of those that are closed."""
+        return tuple(f"{self.options.scheme}://{self.options.host}:{port}" for port in self._ports)
 
     @property
     def endpoint(self) -> str:
-        return f"http://{self.options.host}:{self._port}"
+        return self.endpoints[0]
 
     @property
     def bucket(self) -> str:
@@ -50,25 +57,38 @@ class Emulator:
 
     @property
     def open_transactions(self) -> int:
-        return self._server.store.open_transactions if self._server else 0
+        return self._core.store.open_transactions if self._core else 0
 
     def tally(self) -> Tally:
         """What has been done so far; subtract an earlier one."""
         return self.counts.tally()
 
     def start(self) -> Self:
-        self._server = Server(self.options, self.faults, self.counts, self._port)
-        self._port = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        self._core = core(self.options, self.faults, self.counts)
+        for place in range(len(self._ports)):
+            self.open_endpoint(place)
         return self
 
+    def open_endpoint(self, place: int) -> None:
+        """Listen again at an endpoint that was closed, with the data of the others."""
+        if self._core is None:
+            raise RuntimeError("the emulator is not running")
+        server = self._servers[place] = Server(self._core, self._ports[place])
+        self._ports[place] = server.server_address[1]
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def close_endpoint(self, place: int) -> None:
+        """Close one endpoint and its connections, while the others go on."""
+        server = self._servers.pop(place)
+        server.shutdown()
+        server.close_connections()
+        server.server_close()
+
     def stop(self) -> None:
-        """Close the port and every connection; open transactions are lost."""
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.close_connections()
-            self._server.server_close()
-            self._server = None
+        """Close the ports and every connection; open transactions are lost."""
+        for place in list(self._servers):
+            self.close_endpoint(place)
+        self._core = None
 
     def restart(self) -> None:
         self.stop()
@@ -90,13 +110,15 @@ class EmulatorProcess:
     """
 
     def __init__(self, options: Options) -> None:
+        if options.endpoints != 1:
+            raise ValueError("a process of its own has one endpoint")
         self.options = options
         self._port = options.port
         self._process: subprocess.Popen[str] | None = None
 
     @property
     def endpoint(self) -> str:
-        return f"http://{self.options.host}:{self._port}"
+        return f"{self.options.scheme}://{self.options.host}:{self._port}"
 
     @property
     def bucket(self) -> str:
@@ -128,6 +150,7 @@ class EmulatorProcess:
         command += ["--transaction-timeout", str(options.transaction_timeout_s), "--seed", str(options.seed)]
         command += ["--journal", str(options.journal)] if options.journal else []
         command += ["--scramble"] if options.scramble else []
+        command += ["--tls", *map(str, options.tls)] if options.tls else []
         process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -169,7 +192,11 @@ class EmulatorProcess:
     def _call(self, method: str, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.endpoint}/{CONTROL}/{path}", data=data, method=method)
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as reply:
+        trust = ssl.create_default_context(cafile=self.options.tls[0] if self.options.tls else None)
+        direct = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trust)
+        )
+        with direct.open(request, timeout=30) as reply:
             text = reply.read()
         return json.loads(text) if text else None
 

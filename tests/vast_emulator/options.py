@@ -23,7 +23,8 @@ class Options:
     `transaction_timeout_s` is rolled back, as its client is gone. `vips` are the addresses told in table
     statistics, to which a client without configured data endpoints connects. `scramble` returns the rows
     of each page in reverse, as no order is promised. Committed data outlives the process in the file
-    `journal`. `seed` is that of the faults' chances.
+    `journal`. `seed` is that of the faults' chances. The same data is served at `endpoints` addresses,
+    over TLS if `tls` holds the files of a certificate and its key.
     """
 
     version: Literal["5.4", "5.5"] = "5.5"
@@ -33,11 +34,17 @@ class Options:
     secret_key: str = field(default_factory=lambda: secrets.token_hex(20))
     host: str = "127.0.0.1"
     port: int = 0
+    endpoints: int = 1
+    tls: tuple[Path, Path] | None = None
     vips: tuple[str, ...] = ()
     scramble: bool = False
     transaction_timeout_s: float = 60.0
     journal: Path | None = None
     seed: int = 0
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.tls else "http"
 
     @property
     def server_header(self) -> str:

@@ -2,10 +2,11 @@
 
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -26,27 +27,44 @@ CONTROL = "_emulator"
 """First part of the paths by which another process steers an emulator; no bucket can have this name."""
 
 
+@dataclass(frozen=True)
+class Core:
+    """What all endpoints of an emulator share."""
+
+    options: Options
+    faults: Faults
+    counts: Counts
+    store: Store
+    api: Api
+
+
+def core(options: Options, faults: Faults, counts: Counts) -> Core:
+    """Build an emulator's inside, with what its journal holds."""
+    journal = Journal(options.journal) if options.journal else None
+    store = Store(
+        options.conflicts, timeout_s=options.transaction_timeout_s, clock=time.monotonic, journal=journal
+    )
+    return Core(options, faults, counts, store, Api(options, store, counts))
+
+
 class Server(ThreadingHTTPServer):
-    """Serves one emulator. `stopping` ends hanging requests."""
+    """Serves an emulator at one endpoint. `stopping` ends hanging requests."""
 
     daemon_threads = True
     allow_reuse_address = True
     request_queue_size = 128
 
-    def __init__(self, options: Options, faults: Faults, counts: Counts, port: int) -> None:
-        self.options = options
-        self.faults = faults
-        self.counts = counts
+    def __init__(self, core: Core, port: int) -> None:
+        self.core = core
         self.stopping = threading.Event()
         self._connections: set[socket.socket] = set()
         self._connections_lock = threading.Lock()
-        journal = Journal(options.journal) if options.journal else None
-        store = Store(
-            options.conflicts, timeout_s=options.transaction_timeout_s, clock=time.monotonic, journal=journal
-        )
-        self.store = store
-        self.api = Api(options, store, counts)
-        super().__init__((options.host, port), Handler)
+        super().__init__((core.options.host, port), Handler)
+        if core.options.tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*core.options.tls)
+            # The handshake waits for the thread of the connection, lest a silent client stop the others.
+            self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 
     def opened(self, connection: socket.socket) -> None:
         with self._connections_lock:
@@ -94,7 +112,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def version_string(self) -> str:
-        return self.server.options.server_header
+        return self.server.core.options.server_header
 
     def log_message(self, format: str, *args: Any) -> None:
         """Requests are counted, not logged."""
@@ -117,22 +135,22 @@ class Handler(BaseHTTPRequestHandler):
     do_POST = do_PUT = do_DELETE = do_HEAD = do_GET  # noqa: N815
 
     def _answer(self, request: Request) -> None:
-        server = self.server
+        core = self.server.core
         operation = operation_of(request)
-        server.counts.request(operation)
-        secrets = {server.options.access_key: server.options.secret_key}
+        core.counts.request(operation)
+        secrets = {core.options.access_key: core.options.secret_key}
         try:
             verify(request.method, self.path, request.headers, request.body, secrets, datetime.now(UTC))
         except Refusal as refusal:
             self._send(wire.error_reply(refusal))
             return
-        fault = server.faults.take(operation, request.path)
+        fault = core.faults.take(operation, request.path)
         if fault is None:
-            self._send(server.api.answer(request, operation))
+            self._send(core.api.answer(request, operation))
         else:
             if operation == "commit" and fault.aborts:
-                server.api.answer(request, "rollback")
-            self._fail(fault, lambda: server.api.answer(request, operation))
+                core.api.answer(request, "rollback")
+            self._fail(fault, lambda: core.api.answer(request, operation))
 
     def _fail(self, fault: Fault, work: Callable[[], Reply]) -> None:
         """Do what a fault says with a request whose work would be `work`."""
@@ -193,7 +211,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _control(self, request: Request) -> Reply:
         """Steering from another process: faults are added and cleared, counts are read."""
-        faults, counts = self.server.faults, self.server.counts
+        faults, counts, store = self.server.core.faults, self.server.core.counts, self.server.core.store
         match (request.method, request.path.removeprefix(f"{CONTROL}/")):
             case ("POST", "faults"):
                 try:
@@ -204,7 +222,7 @@ class Handler(BaseHTTPRequestHandler):
                 faults.clear()
             case ("GET", "counts"):
                 told = {**asdict(counts.tally()), "hits": faults.hits}
-                told["open_transactions"] = self.server.store.open_transactions
+                told["open_transactions"] = store.open_transactions
                 return Reply(headers={"Content-Type": "application/json"}, body=json.dumps(told).encode())
             case _:
                 return wire.error_reply(Refusal(404, "NotFound", request.path))
