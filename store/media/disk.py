@@ -25,7 +25,8 @@ from store import errors
 from store.media.protocol import Stat
 from store.media.quota import Quota
 
-_PINNED, _OPEN = 0o444, 0o644
+# Nobody else on the machine reads what the policy protects.
+_PINNED, _OPEN = 0o400, 0o600
 _LONGEST_KEY_BYTES = 1024
 _LONGEST_NAME_BYTES = 255
 _MOST_KNOWN_FOLDERS = 4096
@@ -262,7 +263,7 @@ class Folder:
         A lock file is shared by many keys and never removed, so that taking a lock has no races of its own.
         """
         path = self._locks / f"{zlib.crc32(key.encode()) & 0xFF:02x}"
-        fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+        fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, _OPEN)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield

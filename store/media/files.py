@@ -88,7 +88,7 @@ class Files:
     @contextlib.asynccontextmanager
     async def opened(self, key: str) -> AsyncIterator[disk.Opened]:
         """The key's bytes, unchanging while they are read. Raises `errors.NotFound` when there are none."""
-        opening = self._pool.submit(self._folder.open, key)
+        opening = self._submit(self._folder.open, key)
         try:
             opened = await self._arrived(opening)
         except asyncio.CancelledError:
@@ -124,7 +124,7 @@ class Files:
 
     def _ahead(self, opened: disk.Opened, start: int, end: int) -> Future[bytes] | None:
         size_bytes = min(CHUNK_BYTES, end - start)
-        return self._pool.submit(opened.read, start, size_bytes) if size_bytes > 0 else None
+        return self._submit(opened.read, start, size_bytes) if size_bytes > 0 else None
 
     async def write(
         self,
@@ -169,7 +169,7 @@ class Files:
             if batch_bytes >= CHUNK_BYTES:
                 if writing is not None:
                     await self._arrived(writing)
-                writing = self._pool.submit(self._write_batch, upload, batch)
+                writing = self._submit(self._write_batch, upload, batch)
                 batch, batch_bytes = [], 0
         if writing is not None:
             await self._arrived(writing)
@@ -225,7 +225,13 @@ class Files:
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """A blocking call on the backend's threads, its failures as the store's errors."""
-        return await self._arrived(self._pool.submit(call, *args, **kwargs))
+        return await self._arrived(self._submit(call, *args, **kwargs))
+
+    def _submit(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        try:
+            return self._pool.submit(call, *args, **kwargs)
+        except RuntimeError as exc:
+            raise errors.Unavailable("the storage backend is closed") from exc
 
     async def _arrived(self, future: Future[T]) -> T:
         try:

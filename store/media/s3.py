@@ -17,7 +17,7 @@ from store.media import s3_check, s3_transfer
 from store.media.config import S3Config
 from store.media.protocol import CHUNK_BYTES, Media, PutUrl, Stat
 from store.media.s3_calls import Calls, Reply, code_of, field_of, resolved_addressing
-from store.media.signing import Lifetime, Reused
+from store.media.signing import Lifetime, Reused, is_header_value
 from store.media.sigv4 import Location, Presigner
 
 _KEYS_PER_DELETE = 1000
@@ -75,6 +75,8 @@ class S3:
 
     def put_url(self, key: str, *, content_type: str, presigned: bool, now_s: int) -> PutUrl:
         """See `Media`. Host, method and type are signed, and nothing else: clients send nothing else."""
+        if content_type and not is_header_value(content_type):
+            raise errors.BadRequest("a content type is printable ASCII")
         if not presigned:
             return PutUrl(self.plain_url(key), content_type)
         presigner = self._current_presigners()[self._calls.endpoints.of(key)]

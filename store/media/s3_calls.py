@@ -180,7 +180,11 @@ class Calls:
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """A blocking call on the threads (reading a reply's body)."""
-        return await asyncio.wrap_future(self._pool.submit(call, *args, **kwargs))
+        try:
+            future = self._pool.submit(call, *args, **kwargs)
+        except RuntimeError as exc:
+            raise errors.Unavailable("the storage backend is closed") from exc
+        return await asyncio.wrap_future(future)
 
     def later(self, call: Callable[[], object]) -> None:
         """A blocking call that nobody waits for."""

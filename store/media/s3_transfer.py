@@ -43,29 +43,28 @@ async def upload(
 ) -> int:
     """Store the chunks under the key; how many bytes there were.
 
-    Holds two parts at most. One part or less is one plain PUT. A failure aborts, so that nothing is left.
+    Holds about two parts. One part or less is one plain PUT. A failure aborts, so that nothing is left.
     """
     parts = _parts(chunks, part_bytes)
-    first = await anext(parts, b"")
-    second = await anext(parts, None)
-    if second is None:
-        await calls("put_object", Key=key, Body=first, **_typed(content_type))
-        return len(first)
+    head = [part async for part in _first(parts, 2)]
+    if len(head) < 2:
+        body = head.pop() if head else b""
+        await calls("put_object", Key=key, Body=body, **_typed(content_type))
+        return len(body)
     size_bytes = 0
 
     async def send(upload_id: str) -> list[Reply]:
         nonlocal size_bytes
         done: list[Reply] = []
-        part: bytes | None = first
-        ahead: bytes | None = second
-        while part is not None:
+        while (part := head.pop(0) if head else await anext(parts, None)) is not None:
             if len(done) >= _MOST_PARTS:
                 raise errors.TooLarge("the upload has too many parts")
             number = len(done) + 1
             reply = await calls("upload_part", Key=key, UploadId=upload_id, PartNumber=number, Body=part)
             done.append({"PartNumber": number, "ETag": field_of(reply, "ETag")})
             size_bytes += len(part)
-            part, ahead = ahead, (None if ahead is None else await anext(parts, None))
+            # Not held while the next one arrives.
+            del part
         return done
 
     await _multipart(calls, key, content_type, send, size_bytes=lambda: size_bytes)
@@ -170,6 +169,14 @@ async def _abort(calls: Calls, key: str, upload_id: str) -> None:
         await calls("abort_multipart_upload", Key=key, UploadId=upload_id)
     except errors.Error:
         return
+
+
+async def _first(parts: AsyncIterator[bytes], count: int) -> AsyncIterator[bytes]:
+    for _ in range(count):
+        part = await anext(parts, None)
+        if part is None:
+            return
+        yield part
 
 
 async def _parts(chunks: AsyncIterator[bytes], part_bytes: int) -> AsyncIterator[bytes]:

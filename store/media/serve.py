@@ -16,6 +16,7 @@ import orjson
 
 from store import errors
 from store.media.conditions import Part, Unchanged, Whole, http_date, wanted
+from store.media.digests import Promised, promised
 from store.media.disk import Opened
 from store.media.files import Files
 from store.media.protocol import CHUNK_BYTES
@@ -164,7 +165,9 @@ class LocalMedia:
         if "content-range" in fields:
             raise errors.BadRequest("an upload is whole: Content-Range is not taken")
         size_bytes = _length(fields, self._most_bytes)
-        async with contextlib.aclosing(_body(receive, size_bytes, self._most_bytes)) as chunks:
+        body = _body(receive, size_bytes, self._most_bytes)
+        sums = promised(fields)
+        async with contextlib.aclosing(_summed(media, body, sums) if sums else body) as chunks:
             stat = await media.write(key, chunks, content_type=said, size_bytes=size_bytes)
         headers = [(b"etag", stat.etag.encode()), (b"content-length", b"0"), *_GUARDS]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -242,6 +245,18 @@ async def _body(receive: Receive, size_bytes: int | None, most_bytes: int) -> As
             yield chunk
     if size_bytes is not None and so_far != size_bytes:
         raise errors.BadRequest("the upload is shorter than its Content-Length")
+
+
+async def _summed(
+    media: Files, chunks: AsyncGenerator[bytes, None], sums: list[Promised]
+) -> AsyncGenerator[bytes, None]:
+    async with contextlib.aclosing(chunks):
+        async for chunk in chunks:
+            for each in sums:
+                await media.run(each.running.update, chunk)
+            yield chunk
+    for each in sums:
+        each.check()
 
 
 async def _send_all(

@@ -70,6 +70,10 @@ class FaultyS3:
         self.stopping = threading.Event()
         self.lock = threading.Lock()
 
+    def reset(self) -> None:
+        """As new."""
+        self.faults, self.requests, self.objects, self.uploads, self.date_s = [], [], {}, {}, None
+
     def operations(self) -> list[str]:
         return [request.operation for request in self.requests]
 

@@ -45,10 +45,35 @@ TRANSIENT = [
 ]
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyS3]:
+@pytest.fixture(scope="module")
+def shared() -> Iterator[tuple[FaultyS3, S3]]:
+    """Made once: boto3's clients take a while."""
+    with running() as server:
+        s3 = S3(replace(CONFIG, endpoints=(server.endpoint,)), lifetime=Lifetime(), clock=time.time)
+        yield server, s3
+        asyncio.run(s3.close())
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3_calls, "_FIRST_PAUSE_S", 0.001)
+
+
+@pytest.fixture
+def server(shared: tuple[FaultyS3, S3]) -> FaultyS3:
+    shared[0].reset()
+    return shared[0]
+
+
+@pytest.fixture
+def s3(shared: tuple[FaultyS3, S3]) -> S3:
+    return shared[1]
+
+
+@pytest.fixture
+def hanging() -> Iterator[FaultyS3]:
     with running() as found:
+        found.faults = [Fault(hang=True)]
         yield found
 
 
@@ -59,12 +84,6 @@ async def opened(config: S3Config) -> AsyncIterator[S3]:
         yield made
     finally:
         await made.close()
-
-
-@pytest.fixture
-async def s3(server: FaultyS3) -> AsyncIterator[S3]:
-    async with opened(replace(CONFIG, endpoints=(server.endpoint,))) as made:
-        yield made
 
 
 async def whole(s3: S3, **options: object) -> bytes:
@@ -98,13 +117,12 @@ async def test_what_does_not_pass_is_unavailable_after_bounded_tries(
     assert len(server.requests) == CONFIG.attempts
 
 
-async def test_a_service_that_hangs_is_given_up(server: FaultyS3) -> None:
-    server.faults = [Fault(hang=True)] * 20
-    async with opened(replace(CONFIG, endpoints=(server.endpoint,), attempts=1)) as s3:
+async def test_a_service_that_hangs_is_given_up(hanging: FaultyS3) -> None:
+    async with opened(replace(CONFIG, endpoints=(hanging.endpoint,), attempts=1)) as s3:
         with pytest.raises(errors.Unavailable):
             await s3.stat(KEY)
-        server.stopping.set()
-    assert len(server.requests) == 1
+        hanging.stopping.set()
+    assert len(hanging.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -265,16 +283,15 @@ async def test_urls_carry_the_pinned_version_and_the_public_endpoint(server: Fau
         assert "versionId" not in parse_qs(unversioned.query)
 
 
-async def test_the_event_loop_goes_on_while_s3_is_slow(server: FaultyS3) -> None:
-    server.faults = [Fault(hang=True)]
-    async with opened(replace(CONFIG, endpoints=(server.endpoint,), attempts=1)) as s3:
+async def test_the_event_loop_goes_on_while_s3_is_slow(hanging: FaultyS3) -> None:
+    async with opened(replace(CONFIG, endpoints=(hanging.endpoint,), attempts=1)) as s3:
         asking = asyncio.create_task(s3.stat(KEY))
         turns = 0
-        while not server.requests:
+        while not hanging.requests:
             await asyncio.sleep(0)
             turns += 1
         assert not asking.done()
-        server.stopping.set()
+        hanging.stopping.set()
         with pytest.raises(errors.Unavailable):
             await asking
     assert turns > 0
