@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from proxy import __version__
-from proxy.commands import clients, keyring, keys, token
+from proxy.commands import clients, demo, keyring, keys, token
 from proxy.errors import InvalidSettings
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 app.add_typer(clients.app, name="client")
 app.add_typer(token.app, name="token")
+app.command()(demo.demo)
 app.add_typer(keys.app, name="key")
 app.add_typer(keyring.app, name="keyring")
 

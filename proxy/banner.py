@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 
@@ -13,6 +14,12 @@ def banner(url: str, data: Path, *, demo: bool) -> str:
             f"Clients      newsroom, sportdesk, admin; their secrets are in {data / 'clients.secret'}",
             "",
             "Try next, in a second terminal:",
-            "  .venv/bin/tams-proxy demo" + ("" if url.endswith(":8000") else f" --url {url}"),
+            "  .venv/bin/tams-proxy demo" + _options(url, data),
         ]
     return "\n".join(lines) + "\n"
+
+
+def _options(url: str, data: Path) -> str:
+    """What the demo needs to be told where the server is not where it looks by itself."""
+    said = "" if url == "http://127.0.0.1:8000" else f" --url {url}"
+    return said if data == Path("data") else f"{said} --data {shlex.quote(str(data))}"

@@ -15,7 +15,7 @@ from proxy.identity.secrets import read_clear
 app = typer.Typer(help="Get an access token.")
 
 TIMEOUT_S = 10
-URL = "http://localhost:8000"
+URL = "http://127.0.0.1:8000"
 
 
 @app.callback(invoke_without_command=True)
