@@ -200,8 +200,6 @@ class ObjectRow:
 class NewSegment:
     """A segment to be registered. `start_ns` is inclusive, `stop_ns` exclusive. `document` is what is
     returned of the segment itself; the object's properties live on the object.
-
-    `versions`: what `Media.pin` froze for the object, by storage backend id.
     """
 
     object_id: str
@@ -214,7 +212,6 @@ class NewSegment:
     key_frame_count: int | None = None
     init_object_id: str | None = None
     urls: tuple[UncontrolledUrl, ...] = ()
-    versions: Mapping[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

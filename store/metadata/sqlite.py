@@ -35,6 +35,7 @@ from store.metadata.rows import (
     SegmentPage,
     StoredEvent,
 )
+from store.metadata.sqlite_objects import Held
 from store.metadata.sqlite_reader import Readers
 from store.metadata.sqlite_schema import VERSION, prepare
 from store.metadata.sqlite_writer import Writer, translated
@@ -68,6 +69,7 @@ class Sqlite:
         self._path = path
         self._readers = Readers(path)
         self._writer = Writer(path)
+        self._objects = sqlite_objects.Cache()
 
     async def rows(self, refs: Iterable[Ref]) -> dict[Ref, Row]:
         """The rows that exist among `refs`."""
@@ -102,7 +104,7 @@ class Sqlite:
             flow = sqlite_rows.get(connection, Ref(Kind.FLOW, query.flow_id))
             if flow is None:
                 return SegmentPage(None, [], False)
-            return SegmentPage(flow, *sqlite_segments.page(connection, query))
+            return SegmentPage(flow, *sqlite_segments.page(connection, query, self._objects))
 
         return await self._readers.snapshot(read)
 
@@ -118,7 +120,8 @@ class Sqlite:
         """The object rows that exist among `ids`."""
         wanted = list(dict.fromkeys(ids))
         read = self._readers.single if len(wanted) <= MANY_IDS else self._readers.long
-        return await read(lambda connection: sqlite_objects.load(connection, wanted))
+        held = await read(lambda connection: sqlite_objects.load(connection, wanted))
+        return {id: each.row for id, each in held.items()}
 
     async def object_page(self, object_id: str, flows: Query, after: str | None) -> ObjectPage | None:
         """An object with a page of the flows that refer to it."""
@@ -134,7 +137,8 @@ class Sqlite:
 
     async def object_at(self, backend_id: str, key: str) -> str | None:
         """The id of the object that has an instance at this key."""
-        sql = "SELECT object_id FROM instances WHERE backend_id = ? AND key = ? LIMIT 1"
+        sql = """SELECT o.id FROM instances i CROSS JOIN objects o ON o.number = i.object
+            WHERE i.backend_id = ? AND i.key = ? LIMIT 1"""
         found = await self._readers.single(
             lambda connection: connection.execute(sql, (backend_id, key)).fetchone()
         )
@@ -161,7 +165,7 @@ class Sqlite:
         def work(connection: sqlite3.Connection) -> None:
             sqlite_rows.check(connection, expect)
             before = sqlite_objects.load(connection, [row.id])
-            if row.id not in before or before[row.id].version != row.version:
+            if row.id not in before or before[row.id].row.version != row.version:
                 raise Stale
             _save(connection, [row], before)
 
@@ -248,13 +252,14 @@ def _flow(connection: sqlite3.Connection, flow_id: str, version: int) -> Row:
 def _save(
     connection: sqlite3.Connection,
     rows: Sequence[ObjectRow],
-    before: Mapping[str, ObjectRow],
+    known: Mapping[str, Held],
     unreferenced: tuple[Role, ...] = (Role.MEDIA, Role.INIT),
-) -> None:
-    """Write objects. Those of the roles `unreferenced` may be garbage from the start."""
-    if rows:
-        sqlite_objects.save(connection, rows, before, sqlite_rows.next_versions(connection, len(rows)))
-        sqlite_objects.suspect(connection, [row.id for row in rows if row.role in unreferenced])
+) -> dict[str, int]:
+    """Write objects; the numbers of all. Those of the roles `unreferenced` may be garbage from the start."""
+    first_version = sqlite_rows.next_versions(connection, len(rows)) if rows else 0
+    numbers = sqlite_objects.save(connection, rows, known, first_version)
+    sqlite_objects.suspect(connection, [numbers[row.id] for row in rows if row.role in unreferenced])
+    return numbers
 
 
 def _touch(connection: sqlite3.Connection, flow: Row, now_ns: int) -> Row:
@@ -269,15 +274,14 @@ def _add(connection: sqlite3.Connection, request: AddSegments) -> list[Error | N
     sqlite_rows.check(connection, request.expect)
     if not request.segments:
         return []
-    registrar = sqlite_segments.registrar(connection, request)
-    before = dict(registrar.objects)
+    registrar, known = sqlite_segments.registrar(connection, request)
     results = [registrar.register(segment) for segment in request.segments]
     if not registrar.accepted:
         return results
     changed = [registrar.objects[id] for id in registrar.changed]
-    _save(connection, changed, before, unreferenced=(Role.INIT,))
-    sqlite_segments.insert(connection, flow.id, registrar.accepted)
-    sqlite_objects.count_uses(connection, registrar.uses())
+    numbers = _save(connection, changed, known, unreferenced=(Role.INIT,))
+    sqlite_segments.insert(connection, flow.id, registrar.accepted, numbers)
+    sqlite_objects.count_uses(connection, registrar.uses(numbers))
     flow = _touch(connection, flow, request.now_ns)
     sqlite_rows.append_events(connection, request.announce(flow, registrar.accepted))
     return results

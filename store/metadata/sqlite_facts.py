@@ -8,26 +8,28 @@ from collections.abc import Sequence
 from store.metadata.query import Query
 from store.metadata.rows import Kind, ObjectFact, ObjectPage, Ref, Role
 from store.metadata.sqlite_list import condition_of, fetch_sql, joined, plan_of
-from store.metadata.sqlite_objects import ids_text, load
+from store.metadata.sqlite_objects import json_array, load
 from store.metadata.sqlite_rows import classes_of, get, row_of
 from store.view import View, visible
 
-_FLOWS = "SELECT flow_id FROM uses WHERE object_id = ? AND flow_id > ? ORDER BY flow_id LIMIT ?"
+_FLOWS = """SELECT flow_id FROM uses WHERE object = (SELECT number FROM objects WHERE id = ?) AND flow_id > ?
+    ORDER BY flow_id LIMIT ?"""
 _FACTS = """SELECT o.id, o.role, o.flow_id, r.id IS NOT NULL FROM json_each(?) w
     CROSS JOIN objects o ON o.id = w.value LEFT JOIN resources r ON r.kind = 'flow' AND r.id = o.flow_id"""
-_USES = """SELECT u.object_id, u.flow_id, r.classes FROM json_each(?) w
-    CROSS JOIN uses u ON u.object_id = w.value
-    CROSS JOIN resources r ON r.kind = 'flow' AND r.id = u.flow_id ORDER BY u.object_id, u.flow_id"""
+_USES = """SELECT o.id, u.flow_id, r.classes FROM json_each(?) w
+    CROSS JOIN objects o ON o.id = w.value CROSS JOIN uses u ON u.object = o.number
+    CROSS JOIN resources r ON r.kind = 'flow' AND r.id = u.flow_id ORDER BY o.number, u.flow_id"""
 
 
 def object_page(
     connection: sqlite3.Connection, object_id: str, flows: Query, after: str | None
 ) -> ObjectPage | None:
     """An object with a page of the flows that refer to it; None when it is not registered."""
-    row = load(connection, [object_id]).get(object_id)
-    if row is None or row.role is Role.UNUSED:
+    held = load(connection, [object_id]).get(object_id)
+    if held is None or held.row.role is Role.UNUSED:
         return None
-    init_id = row.init_object_id
+    row = held.row
+    inits = [] if row.init_object_id is None else [row.init_object_id]
     found = _flows(connection, object_id, flows, after or "")
     page = found[: flows.limit]
     classes = dict(page)
@@ -37,7 +39,7 @@ def object_page(
             classes[row.flow_id] = first.classes
     return ObjectPage(
         row=row,
-        init_object=None if init_id is None else load(connection, [init_id]).get(init_id),
+        init_object=next((init.row for init in load(connection, inits).values()), None),
         flow_ids=[id for id, _ in page],
         more=len(found) > flows.limit,
         readable=bool(page) or _readable(connection, object_id, flows.view),
@@ -58,7 +60,7 @@ def _flows(
     while not plan.void and len(found) <= flows.limit:
         ids = [row[0] for row in connection.execute(_FLOWS, (object_id, after, size))]
         asked = ids if flows.ids is None else [id for id in ids if id in flows.ids]
-        rows = map(row_of, connection.execute(sql, (ids_text(asked), Kind.FLOW, *passes.values)))
+        rows = map(row_of, connection.execute(sql, (json_array(asked), Kind.FLOW, *passes.values)))
         found += sorted((row.id, row.classes) for row in rows if visible(flows.view, row.classes))
         if len(ids) < size:
             break
@@ -69,7 +71,7 @@ def _flows(
 def _readable(connection: sqlite3.Connection, object_id: str, view: View | None) -> bool:
     if view is None or view.admin:
         return True
-    uses = connection.execute(_USES, (ids_text([object_id]),))
+    uses = connection.execute(_USES, (json_array([object_id]),))
     return any(view.sees(classes_of(classes)) for *_, classes in uses)
 
 
@@ -77,7 +79,7 @@ def object_facts(
     connection: sqlite3.Connection, ids: Sequence[str], view: View | None
 ) -> dict[str, ObjectFact]:
     """For each object that exists: a flow that refers to it and is seen, and the flows that own it."""
-    text = ids_text(dict.fromkeys(ids))
+    text = json_array(dict.fromkeys(ids))
     flows: dict[str, list[str]] = {}
     witnesses: dict[str, str] = {}
     for object_id, flow_id, classes in connection.execute(_USES, (text,)):

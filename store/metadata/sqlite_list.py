@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from store.metadata.query import Query, Sort
-from store.metadata.sqlite_rows import CLASSES, NONE, ROW, json_text
+from store.metadata.sqlite_objects import json_array
+from store.metadata.sqlite_rows import CLASSES, NONE, ROW
 from store.timerange import TimeRange
 from store.view import View
 
@@ -37,7 +38,7 @@ class Facet:
     @property
     def values_text(self) -> str:
         """The values as `json_each` takes them."""
-        return json_text(self.values)
+        return json_array(self.values)
 
 
 @dataclass(frozen=True, slots=True)

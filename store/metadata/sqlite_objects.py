@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -13,46 +13,80 @@ from store.errors import NotFound
 from store.metadata.rows import Doomed, Instance, ObjectRow, Role, UncontrolledUrl
 from store.timerange import MIN_NS
 
-OBJECT: Final = "o.id, o.version, o.role, o.flow_id, o.created_ns, o.init_object_id, o.document"
+OBJECT: Final = """o.number, o.id, o.version, o.role, o.flow_id, o.created_ns,
+    (SELECT i.id FROM objects i WHERE i.number = o.init), o.document"""
 BACKLOG: Final = 10
 """While more than this many times the limit of bytes are listed as doomed, no more objects are forgotten."""
-
 LOOKS: Final = 20
 """How many times the limit of suspects are looked at in one go, most of which may turn out innocent."""
+CACHED: Final = 8_192
 
+Uses = Counter[tuple[int, str]]
+"""By (object's number, flow id), by how much a count is to grow, or to shrink."""
+
+_ROLES: Final = {str(role): role for role in Role}
+_BY_ID = f"SELECT {OBJECT} FROM json_each(?) w CROSS JOIN objects o ON o.id = w.value"
+_BY_NUMBER = f"SELECT {OBJECT} FROM json_each(?) w CROSS JOIN objects o ON o.number = w.value"
 _SUSPECT = """INSERT INTO suspects VALUES (?, ?)
     ON CONFLICT DO UPDATE SET after_ns = min(after_ns, excluded.after_ns)"""
-_ROLES: Final = {str(role): role for role in Role}
-Uses = Counter[tuple[str, str]]
-"""By (object id, flow id), by how much a count is to grow, or to shrink."""
-
-_UNREFERENCED = """NOT EXISTS (SELECT 1 FROM uses u WHERE u.object_id = o.id)
-    AND NOT EXISTS (SELECT 1 FROM objects m WHERE m.init_object_id = o.id)
-    AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.object_id = o.id)"""
+_UNREFERENCED = """NOT EXISTS (SELECT 1 FROM uses u WHERE u.object = o.number)
+    AND NOT EXISTS (SELECT 1 FROM objects m WHERE m.init = o.number)
+    AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.object = o.number)"""
 
 
-def ids_text(ids: Iterable[str]) -> str:
-    """Ids as a JSON array, for `json_each`."""
-    return orjson.dumps(list(ids)).decode()
+class Held(NamedTuple):
+    """An object that is there, and the number other tables know it by: its first version."""
+
+    number: int
+    row: ObjectRow
 
 
-def object_of(record: tuple[Any, ...]) -> ObjectRow:
+class Cache:
+    """Objects as they were read, by version: no two objects, nor states of one, share a version.
+
+    For reads of what is committed only: a transaction that writes may yet be undone, its versions with it.
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[int, ObjectRow] = {}
+
+    def rows(self, connection: sqlite3.Connection, wanted: Mapping[int, int]) -> dict[int, ObjectRow]:
+        """Objects by version. `wanted`: version to number."""
+        found = {version: row for version in wanted if (row := self._rows.get(version)) is not None}
+        missing = [number for version, number in wanted.items() if version not in found]
+        if missing:
+            records = connection.execute(_BY_NUMBER, (json_array(missing),))
+            read = {row.version: row for row in (_held(record).row for record in records)}
+            if len(self._rows) + len(read) > CACHED:
+                self._rows = {}
+            self._rows.update(read)
+            found.update(read)
+        return found
+
+
+def json_array(values: Iterable[str | int]) -> str:
+    """A JSON array, for `json_each`."""
+    return orjson.dumps(list(values)).decode()
+
+
+def _held(record: tuple[Any, ...]) -> Held:
     """The object that a statement selected as `OBJECT`."""
-    id, version, role, flow_id, created_ns, init_object_id, document = record
+    number, id, version, role, flow_id, created_ns, init_object_id, document = record
     instances, urls, timerange, key_frame_count, size_bytes = orjson.loads(document)
-    return ObjectRow(
+    row = ObjectRow(
         id,
         _ROLES[role],
         flow_id,
         created_ns,
-        tuple(Instance(*instance) for instance in instances),
-        tuple(UncontrolledUrl(*url) for url in urls),
+        tuple([Instance(*instance) for instance in instances]),
+        tuple([UncontrolledUrl(*url) for url in urls]),
         timerange,
         key_frame_count,
         init_object_id,
         size_bytes,
         version,
     )
+    return Held(number, row)
 
 
 def _document(row: ObjectRow) -> bytes:
@@ -67,46 +101,84 @@ def _document(row: ObjectRow) -> bytes:
     )
 
 
-def load(connection: sqlite3.Connection, ids: Iterable[str]) -> dict[str, ObjectRow]:
+def load(connection: sqlite3.Connection, ids: Iterable[str]) -> dict[str, Held]:
     """The objects that exist among `ids`."""
-    sql = f"SELECT {OBJECT} FROM json_each(?) w CROSS JOIN objects o ON o.id = w.value"
-    return {found[0]: object_of(found) for found in connection.execute(sql, (ids_text(ids),))}
+    return {record[1]: _held(record) for record in connection.execute(_BY_ID, (json_array(ids),))}
 
 
 def save(
     connection: sqlite3.Connection,
-    rows: Iterable[ObjectRow],
-    before: Mapping[str, ObjectRow],
+    rows: Sequence[ObjectRow],
+    known: Mapping[str, Held],
     first_version: int,
-) -> None:
-    """Write objects with versions from `first_version` on. `before`: those of them that exist, as they are.
+) -> dict[str, int]:
+    """Write objects with versions from `first_version` on; the numbers of all that were named.
 
-    Bytes of instances that a row loses are doomed; an init object that it loses may become garbage.
+    `known`: objects as they are, those among `rows` that exist for certain. Bytes of instances that a row
+    loses are doomed; an init object that it loses may become garbage.
     """
-    records, gained, lost, suspects = [], [], [], []
+    numbers = {id: held.number for id, held in known.items()}
     for version, row in enumerate(rows, first_version):
-        old = before.get(row.id)
-        records.append(
-            (row.id, version, row.role, row.flow_id, row.created_ns, row.init_object_id, _document(row))
-        )
-        had = {(i.backend_id, i.key) for i in old.instances} if old else set()
-        has = {(i.backend_id, i.key) for i in row.instances}
-        gained += [(*place, row.id) for place in has - had]
-        lost += [(*place, row.id) for place in had - has]
-        if row.role is Role.UNUSED and old is None:
-            suspects.append((row.id, row.created_ns))
-        if old is not None and old.init_object_id != row.init_object_id:
-            _move_init(connection, row.id, old.init_object_id, row.init_object_id)
-    connection.executemany("INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?)", records)
+        numbers.setdefault(row.id, version)
+    inits = {row.init_object_id for row in rows if row.init_object_id is not None}
+    before = [known[row.id].row.init_object_id for row in rows if row.id in known]
+    left = {init_object_id for init_object_id in before if init_object_id is not None}
+    for id, held in load(connection, (inits | left) - numbers.keys()).items():
+        numbers[id] = held.number
+    if not inits <= numbers.keys():
+        raise ValueError("an object names an init object that does not exist")
+    fresh, changed = [], []
+    for version, row in enumerate(rows, first_version):
+        init = None if row.init_object_id is None else numbers[row.init_object_id]
+        values = (version, row.role, row.flow_id, row.created_ns, init, _document(row))
+        if row.id in known:
+            changed.append((*values, numbers[row.id]))
+        else:
+            fresh.append((numbers[row.id], row.id, *values))
+    connection.executemany("INSERT INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?)", fresh)
+    connection.executemany(
+        "UPDATE objects SET (version, role, flow_id, created_ns, init, document) = (?, ?, ?, ?, ?, ?)"
+        " WHERE number = ?",
+        changed,
+    )
+    _place(connection, rows, known, numbers)
+    unused = [(numbers[row.id], row.created_ns) for row in rows if row.role is Role.UNUSED]
+    connection.executemany(_SUSPECT, unused)
+    return numbers
+
+
+def _place(
+    connection: sqlite3.Connection,
+    rows: Iterable[ObjectRow],
+    known: Mapping[str, Held],
+    numbers: Mapping[str, int],
+) -> None:
+    """Follow what rows that were written have gained and lost: bytes, and init objects."""
+    gained, lost = [], []
+    for row in rows:
+        number, held = numbers[row.id], known.get(row.id)
+        if held is None:
+            gained += [(i.backend_id, i.key, number) for i in row.instances]
+            continue
+        old = held.row
+        if old.instances != row.instances:
+            had = {(i.backend_id, i.key, number) for i in old.instances}
+            has = {(i.backend_id, i.key, number) for i in row.instances}
+            gained += list(has - had)
+            lost += list(had - has)
+        if old.init_object_id != row.init_object_id:
+            before, now = (
+                None if id is None else numbers[id] for id in (old.init_object_id, row.init_object_id)
+            )
+            _move_init(connection, number, before, now)
     connection.executemany("INSERT OR IGNORE INTO instances VALUES (?, ?, ?)", gained)
-    connection.executemany(_SUSPECT, suspects)
     _doom(connection, lost)
 
 
-def _move_init(connection: sqlite3.Connection, id: str, old: str | None, new: str | None) -> None:
+def _move_init(connection: sqlite3.Connection, number: int, old: int | None, new: int | None) -> None:
     """Let the flows that refer to an object refer to its new init object instead of the old one."""
     uses: Uses = Counter()
-    for flow_id, count in connection.execute("SELECT flow_id, count FROM uses WHERE object_id = ?", (id,)):
+    for flow_id, count in connection.execute("SELECT flow_id, count FROM uses WHERE object = ?", (number,)):
         if old is not None:
             uses[old, flow_id] -= count
         if new is not None:
@@ -125,31 +197,32 @@ def count_uses(connection: sqlite3.Connection, uses: Uses) -> None:
             "INSERT INTO uses VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count", more
         )
     if fewer:
-        sql = "UPDATE uses SET count = count + ? WHERE object_id = ? AND flow_id = ?"
+        sql = "UPDATE uses SET count = count + ? WHERE object = ? AND flow_id = ?"
         connection.executemany(sql, fewer)
-        sql = "DELETE FROM uses WHERE object_id = ? AND flow_id = ? AND count <= 0"
+        sql = "DELETE FROM uses WHERE object = ? AND flow_id = ? AND count <= 0"
         connection.executemany(sql, [pair for _, *pair in fewer])
-        suspect(connection, {object_id for _, object_id, _ in fewer})
+        suspect(connection, {number for _, number, _ in fewer})
 
 
-def suspect(connection: sqlite3.Connection, ids: Iterable[str]) -> None:
+def suspect(connection: sqlite3.Connection, numbers: Iterable[int]) -> None:
     """Remember objects that lost a reference, for `collect` to look at."""
-    connection.executemany(_SUSPECT, [(id, MIN_NS) for id in ids])
+    connection.executemany(_SUSPECT, [(number, MIN_NS) for number in numbers])
 
 
 def hold(
     connection: sqlite3.Connection, object_ids: Sequence[str], reference: str, holder: str, held: bool
 ) -> None:
     """Add or drop a reference by a holder outside the segments, to distinct objects."""
-    rows = [(object_id, reference, holder) for object_id in object_ids]
+    numbers = [found.number for found in load(connection, object_ids).values()]
+    rows = [(number, reference, holder) for number in numbers]
     if held:
-        if len(load(connection, object_ids)) < len(rows):
+        if len(rows) < len(object_ids):
             raise NotFound("No such object.")
         connection.executemany("INSERT OR IGNORE INTO holds VALUES (?, ?, ?)", rows)
         return
-    sql = "DELETE FROM holds WHERE object_id = ? AND reference = ? AND holder = ?"
+    sql = "DELETE FROM holds WHERE object = ? AND reference = ? AND holder = ?"
     connection.executemany(sql, rows)
-    suspect(connection, [object_id for object_id, *_ in rows])
+    suspect(connection, numbers)
 
 
 def collect(connection: sqlite3.Connection, allocated_before_ns: int, limit: int) -> list[Doomed]:
@@ -168,33 +241,37 @@ def collect(connection: sqlite3.Connection, allocated_before_ns: int, limit: int
     return [Doomed(*row) for row in rows]
 
 
-def _look(connection: sqlite3.Connection, before_ns: int, limit: int) -> tuple[int, list[str]]:
+def _look(connection: sqlite3.Connection, before_ns: int, limit: int) -> tuple[int, list[int]]:
     """Look at up to `limit` suspects that are due: how many there were, and those that are garbage.
 
     What was looked at is suspected no more, but for what was allocated too lately to be garbage yet.
     """
-    sql = "SELECT object_id FROM suspects WHERE after_ns < ? ORDER BY after_ns LIMIT ?"
+    sql = "SELECT object FROM suspects WHERE after_ns < ? ORDER BY after_ns LIMIT ?"
     due = [row[0] for row in connection.execute(sql, (before_ns, limit))]
-    connection.executemany("DELETE FROM suspects WHERE object_id = ?", [(id,) for id in due])
-    sql = f"""SELECT o.id, o.role = 'unused' AND o.created_ns >= ?, o.created_ns FROM json_each(?) w
-        CROSS JOIN objects o ON o.id = w.value WHERE {_UNREFERENCED}"""
-    found = connection.execute(sql, (before_ns, ids_text(due))).fetchall()
-    connection.executemany(_SUSPECT, [(id, created_ns) for id, early, created_ns in found if early])
-    return len(due), [id for id, early, _ in found if not early]
+    connection.executemany("DELETE FROM suspects WHERE object = ?", [(number,) for number in due])
+    sql = f"""SELECT o.number, o.role = 'unused' AND o.created_ns >= ?, o.created_ns FROM json_each(?) w
+        CROSS JOIN objects o ON o.number = w.value WHERE {_UNREFERENCED}"""
+    found = connection.execute(sql, (before_ns, json_array(due))).fetchall()
+    early = [(number, created_ns) for number, is_early, created_ns in found if is_early]
+    connection.executemany(_SUSPECT, early)
+    return len(due), [number for number, is_early, _ in found if not is_early]
 
 
-def _forget(connection: sqlite3.Connection, ids: list[str]) -> None:
+def _forget(connection: sqlite3.Connection, numbers: list[int]) -> None:
     """Remove objects; their bytes are doomed, the init objects they used are suspects."""
-    rows = load(connection, ids).values()
-    connection.executemany("DELETE FROM objects WHERE id = ?", [(row.id,) for row in rows])
-    suspect(connection, {row.init_object_id for row in rows if row.init_object_id is not None})
-    _doom(connection, [(i.backend_id, i.key, row.id) for row in rows for i in row.instances])
+    text = json_array(numbers)
+    sql = "SELECT DISTINCT o.init FROM json_each(?) w CROSS JOIN objects o ON o.number = w.value"
+    inits = [init for (init,) in connection.execute(sql, (text,)) if init is not None]
+    held = [_held(record) for record in connection.execute(_BY_NUMBER, (text,))]
+    connection.executemany("DELETE FROM objects WHERE number = ?", [(number,) for number in numbers])
+    suspect(connection, inits)
+    _doom(connection, [(i.backend_id, i.key, number) for number, row in held for i in row.instances])
 
 
-def _doom(connection: sqlite3.Connection, places: Iterable[tuple[str, str, str]]) -> None:
-    """List bytes as to be removed, unless another object has them too. `places`: with the object's id."""
+def _doom(connection: sqlite3.Connection, places: Iterable[tuple[str, str, int]]) -> None:
+    """List bytes as to be removed, unless another object has them too. `places`: with the object's number."""
     rows = list(places)
-    sql = "DELETE FROM instances WHERE backend_id = ? AND key = ? AND object_id = ?"
+    sql = "DELETE FROM instances WHERE backend_id = ? AND key = ? AND object = ?"
     connection.executemany(sql, rows)
     connection.executemany(
         """INSERT OR IGNORE INTO doomed (backend_id, key) SELECT ?1, ?2

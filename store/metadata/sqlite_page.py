@@ -26,7 +26,8 @@ from store.metadata.sqlite_list import (
     ranked_sql,
     visible,
 )
-from store.metadata.sqlite_rows import classes_of, json_text, row_of
+from store.metadata.sqlite_objects import json_array
+from store.metadata.sqlite_rows import classes_of, row_of
 from store.metadata.sqlite_scan import Walk, by_facet, by_sort, key_of
 from store.view import View
 from store.view import visible as seen
@@ -161,7 +162,7 @@ def _fetch(
     connection: sqlite3.Connection, kind: str, ids: Sequence[str], passes: Condition, view: View | None
 ) -> Iterator[tuple[Row, str | None]]:
     """Of candidates the rows that pass and are seen, each with its text to sort by."""
-    for record in connection.execute(fetch_sql(passes), (json_text(ids), kind, *passes.values)):
+    for record in connection.execute(fetch_sql(passes), (json_array(ids), kind, *passes.values)):
         row = row_of(record)
         if seen(view, row.classes):
             yield row, record[-1]

@@ -12,6 +12,7 @@ import orjson
 from store import errors
 from store.metadata.protocol import Stale
 from store.metadata.rows import Change, Delete, Event, Expect, Kind, Put, Ref, Row
+from store.metadata.sqlite_objects import json_array
 from store.metadata.sqlite_segments import drop_flow
 from store.metadata.tables import Columns, collection_of, columns_of, event_document
 
@@ -38,11 +39,6 @@ _INSERT = f"INSERT INTO resources (kind, id, {_COLUMNS}) VALUES ({', '.join('?' 
 _UPDATE = f"""UPDATE resources SET ({_COLUMNS}) = ({", ".join("?" * 15)})
     WHERE kind = ? AND id = ?"""
 _KINDS: Final = {str(kind): kind for kind in Kind}
-
-
-def json_text(values: Iterable[Any]) -> str:
-    """A JSON array, for `json_each` and for columns."""
-    return orjson.dumps(list(values)).decode()
 
 
 @lru_cache(maxsize=16_384)
@@ -80,7 +76,7 @@ def get(connection: sqlite3.Connection, ref: Ref) -> Row | None:
 
 def get_many(connection: sqlite3.Connection, refs: Iterable[Ref]) -> dict[Ref, Row]:
     """The rows that exist."""
-    text = json_text((ref.kind, ref.id) for ref in refs)
+    text = orjson.dumps([(ref.kind, ref.id) for ref in refs]).decode()
     rows = [row_of(found) for found in connection.execute(_GET_MANY, (text,))]
     return {row.ref: row for row in rows}
 
@@ -124,13 +120,13 @@ def _put(connection: sqlite3.Connection, put: Put, version: int) -> None:
     if _version(connection, put.ref) != put.version:
         raise Stale
     columns = columns_of(put)
-    classes = json_text(columns.classes)
+    classes = json_array(columns.classes)
     values = (
         version,
         -put.created_ns,
         -put.updated_ns,
         classes,
-        json_text(columns.related) if columns.related else None,
+        json_array(columns.related) if columns.related else None,
         columns.sort_text,
         columns.format,
         columns.codec,
@@ -230,7 +226,7 @@ def _members(connection: sqlite3.Connection, flow_id: str) -> tuple[str, ...]:
 
 
 def _refers(connection: sqlite3.Connection, pair: tuple[str, str]) -> bool:
-    sql = "SELECT 1 FROM uses WHERE object_id = ? AND flow_id = ?"
+    sql = """SELECT 1 FROM uses WHERE object = (SELECT number FROM objects WHERE id = ?) AND flow_id = ?"""
     return connection.execute(sql, pair).fetchone() is not None
 
 
@@ -239,4 +235,4 @@ def _known(connection: sqlite3.Connection, ids: frozenset[str]) -> bool:
     if not ids:
         return False
     sql = "SELECT 1 FROM json_each(?) w CROSS JOIN objects o ON o.id = w.value LIMIT 1"
-    return connection.execute(sql, (json_text(ids),)).fetchone() is not None
+    return connection.execute(sql, (json_array(ids),)).fetchone() is not None

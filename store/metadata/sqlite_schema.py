@@ -15,7 +15,9 @@ BUSY_S: Final = 10.0
 # Times that listings sort by are kept negated (`*_rank`), so that newest first with ties by id ascending is
 # one ascending index range. `terms` drives listings: one row per value a document can be found by.
 # `uses` counts, per object and flow, the segments that need it, directly or as the init object of theirs.
-# `suspects` are objects that may be garbage, each to be looked at once when `after_ns` has passed.
+# Objects are numbered in the order they were made, so that what refers to those of one upload lies together
+# on a few pages, however random their ids: a commit writes whole pages. `suspects` are objects that may
+# be garbage, each to be looked at once when `after_ns` has passed.
 _TABLES: Final = """
 CREATE TABLE schema_version (version INTEGER NOT NULL);
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -41,29 +43,29 @@ CREATE INDEX terms_of ON terms (kind, id, facet, value);
 
 CREATE TABLE segments (
     flow_id TEXT NOT NULL, start_ns INTEGER NOT NULL, stop_ns INTEGER NOT NULL,
-    object_id TEXT NOT NULL, timerange TEXT NOT NULL, document BLOB NOT NULL,
+    object INTEGER NOT NULL, timerange TEXT NOT NULL, document BLOB NOT NULL,
     PRIMARY KEY (flow_id, start_ns)
 ) WITHOUT ROWID;
-CREATE INDEX segments_of_object ON segments (object_id, flow_id, start_ns);
+CREATE INDEX segments_of_object ON segments (object, flow_id, start_ns);
 
 CREATE TABLE objects (
-    id TEXT PRIMARY KEY, version INTEGER NOT NULL, role TEXT NOT NULL, flow_id TEXT NOT NULL,
-    created_ns INTEGER NOT NULL, init_object_id TEXT, document BLOB NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX objects_of_init ON objects (init_object_id) WHERE init_object_id IS NOT NULL;
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, role TEXT NOT NULL,
+    flow_id TEXT NOT NULL, created_ns INTEGER NOT NULL, init INTEGER, document BLOB NOT NULL
+);
+CREATE INDEX objects_of_init ON objects (init) WHERE init IS NOT NULL;
 CREATE TABLE instances (
-    backend_id TEXT NOT NULL, key TEXT NOT NULL, object_id TEXT NOT NULL,
-    PRIMARY KEY (backend_id, key, object_id)
+    backend_id TEXT NOT NULL, key TEXT NOT NULL, object INTEGER NOT NULL,
+    PRIMARY KEY (backend_id, key, object)
 ) WITHOUT ROWID;
 CREATE TABLE uses (
-    object_id TEXT NOT NULL, flow_id TEXT NOT NULL, count INTEGER NOT NULL,
-    PRIMARY KEY (object_id, flow_id)
+    object INTEGER NOT NULL, flow_id TEXT NOT NULL, count INTEGER NOT NULL,
+    PRIMARY KEY (object, flow_id)
 ) WITHOUT ROWID;
 CREATE TABLE holds (
-    object_id TEXT NOT NULL, reference TEXT NOT NULL, holder TEXT NOT NULL,
-    PRIMARY KEY (object_id, reference, holder)
+    object INTEGER NOT NULL, reference TEXT NOT NULL, holder TEXT NOT NULL,
+    PRIMARY KEY (object, reference, holder)
 ) WITHOUT ROWID;
-CREATE TABLE suspects (object_id TEXT PRIMARY KEY, after_ns INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE suspects (object INTEGER PRIMARY KEY, after_ns INTEGER NOT NULL);
 CREATE INDEX suspects_due ON suspects (after_ns);
 CREATE TABLE doomed (
     number INTEGER PRIMARY KEY AUTOINCREMENT, backend_id TEXT NOT NULL, key TEXT NOT NULL,

@@ -5,17 +5,18 @@ from __future__ import annotations
 import sqlite3
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Final
 
 from store.errors import BadRequest, Error
 from store.metadata.protocol import AddSegments, Judge, Registration
 from store.metadata.query import SegmentQuery
 from store.metadata.rows import DeletedSegments, NewSegment, ObjectRow, SegmentRow
-from store.metadata.sqlite_objects import Uses, count_uses, ids_text, load
+from store.metadata.sqlite_objects import Cache, Held, Uses, count_uses, json_array, load
 from store.timerange import MAX_NS, MIN_NS, TimeRange
 
-DROP_CHUNK = 5_000
+DROP_CHUNK: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def timerange(connection: sqlite3.Connection, flow_id: str, within: TimeRange) -
     return None if first is None else (first[0], last[0])
 
 
-def page(connection: sqlite3.Connection, query: SegmentQuery) -> tuple[list[SegmentRow], bool]:
+def page(connection: sqlite3.Connection, query: SegmentQuery, cache: Cache) -> tuple[list[SegmentRow], bool]:
     """A page of segments with their objects, and whether more follow."""
     found = extent(connection, query.flow_id, query.timerange)
     if found is None:
@@ -69,29 +70,32 @@ def page(connection: sqlite3.Connection, query: SegmentQuery) -> tuple[list[Segm
         low = max(low, query.after_ns + 1)
     if low >= high:
         return [], False
-    by_object = query.object_id is not None
-    sql = f"""SELECT start_ns, stop_ns, document, object_id FROM segments
-        {"INDEXED BY segments_of_object" if by_object else ""}
-        WHERE flow_id = ? {"AND object_id = ?" if by_object else ""}
-        AND start_ns >= ? AND start_ns < ? AND stop_ns > ?
-        ORDER BY start_ns {"DESC" if query.reverse else "ASC"} LIMIT ?"""
-    values = [query.flow_id, *((query.object_id,) if by_object else ())]
+    table, which, values = _those(query.flow_id, query.object_id)
+    sql = f"""SELECT s.start_ns, s.stop_ns, s.document, o.version, o.number, i.version, i.number FROM {table}
+        CROSS JOIN objects o ON o.number = s.object LEFT JOIN objects i ON i.number = o.init
+        WHERE {which} AND s.start_ns >= ? AND s.start_ns < ? AND s.stop_ns > ?
+        ORDER BY s.start_ns {"DESC" if query.reverse else "ASC"} LIMIT ?"""
     records = connection.execute(sql, (*values, low, high, found.behind_ns, query.limit + 1)).fetchall()
-    more = len(records) > query.limit
-    return _with_objects(connection, records[: query.limit]), more
+    return _with_objects(connection, records[: query.limit], cache), len(records) > query.limit
+
+
+def _those(flow_id: str, object_id: str | None) -> tuple[str, str, tuple[str, ...]]:
+    """Segments `s` of a flow, of one object where it is given, in SQL: table, condition and its values."""
+    if object_id is None:
+        return "segments s", "s.flow_id = ?", (flow_id,)
+    which = "s.flow_id = ? AND s.object = (SELECT number FROM objects WHERE id = ?)"
+    return "segments s INDEXED BY segments_of_object", which, (flow_id, object_id)
 
 
 def _with_objects(
-    connection: sqlite3.Connection, records: Sequence[tuple[int, int, bytes, str]]
+    connection: sqlite3.Connection, records: Sequence[tuple[Any, ...]], cache: Cache
 ) -> list[SegmentRow]:
-    objects = load(connection, dict.fromkeys(record[3] for record in records))
-    inits = {row.init_object_id for row in objects.values() if row.init_object_id is not None}
-    init_objects = load(connection, inits) if inits else {}
+    wanted = {version: number for *_, version, number, _, _ in records}
+    wanted.update({version: number for *_, version, number in records if version is not None})
+    objects = cache.rows(connection, wanted)
     return [
-        SegmentRow(start, stop, document, obj, init_objects.get(obj.init_object_id or ""))
-        for start, stop, document, obj in (
-            (start, stop, document, objects[object_id]) for start, stop, document, object_id in records
-        )
+        SegmentRow(start, stop, document, objects[version], objects.get(init_version))
+        for start, stop, document, version, _, init_version, _ in records
     ]
 
 
@@ -137,28 +141,30 @@ class Registrar:
             return True
         return not self.clear and occupied(self.connection, self.flow_id, segment.start_ns, segment.stop_ns)
 
-    def uses(self) -> Uses:
-        """By how much the accepted segments use objects."""
+    def uses(self, numbers: Mapping[str, int]) -> Uses:
+        """By how much the accepted segments use objects. `numbers`: by object id."""
+        used = Counter(segment.object_id for segment in self.accepted)
         uses: Uses = Counter()
-        for segment in self.accepted:
-            uses[segment.object_id, self.flow_id] += 1
-            init_id = self.objects[segment.object_id].init_object_id
+        for object_id, count in used.items():
+            uses[numbers[object_id], self.flow_id] += count
+            init_id = self.objects[object_id].init_object_id
             if init_id is not None:
-                uses[init_id, self.flow_id] += 1
+                uses[numbers[init_id], self.flow_id] += count
         return uses
 
 
-def registrar(connection: sqlite3.Connection, request: AddSegments) -> Registrar:
-    """What decides about a request, with all the objects it names loaded at once."""
+def registrar(connection: sqlite3.Connection, request: AddSegments) -> tuple[Registrar, dict[str, Held]]:
+    """What decides about a request, and all the objects that it names, loaded at once."""
     segments = request.segments
     named = {s.object_id for s in segments} | {s.init_object_id for s in segments if s.init_object_id}
-    objects = load(connection, named)
-    inits = {row.init_object_id for row in objects.values() if row.init_object_id} - named
+    held = load(connection, named)
+    inits = {each.row.init_object_id for each in held.values() if each.row.init_object_id} - named
     if inits:
-        objects |= load(connection, inits)
+        held |= load(connection, inits)
     start, stop = min(s.start_ns for s in segments), max(s.stop_ns for s in segments)
     clear = not occupied(connection, request.flow_id, start, stop)
-    return Registrar(connection, request.flow_id, request.judge, objects, clear)
+    objects = {id: each.row for id, each in held.items()}
+    return Registrar(connection, request.flow_id, request.judge, objects, clear), held
 
 
 def occupied(connection: sqlite3.Connection, flow_id: str, start_ns: int, stop_ns: int) -> bool:
@@ -168,11 +174,13 @@ def occupied(connection: sqlite3.Connection, flow_id: str, start_ns: int, stop_n
     return found is not None and found[0] > start_ns
 
 
-def insert(connection: sqlite3.Connection, flow_id: str, segments: Iterable[NewSegment]) -> None:
-    """Write segments."""
+def insert(
+    connection: sqlite3.Connection, flow_id: str, segments: Iterable[NewSegment], numbers: Mapping[str, int]
+) -> None:
+    """Write segments. `numbers`: of their objects, by id."""
     connection.executemany(
         "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?)",
-        [(flow_id, s.start_ns, s.stop_ns, s.object_id, s.timerange, s.document) for s in segments],
+        [(flow_id, s.start_ns, s.stop_ns, numbers[s.object_id], s.timerange, s.document) for s in segments],
     )
 
 
@@ -184,13 +192,10 @@ def delete(
         return DeletedSegments(0, None, None, False)
     low = MIN_NS if within.first_ns is None else within.first_ns
     high = MAX_NS if within.stop_ns is None else within.stop_ns
-    by_object = object_id is not None
-    sql = f"""SELECT start_ns, stop_ns, object_id FROM segments
-        {"INDEXED BY segments_of_object" if by_object else ""}
-        WHERE flow_id = ? {"AND object_id = ?" if by_object else ""}
-        AND start_ns >= ? AND start_ns < ? AND stop_ns <= ? ORDER BY start_ns LIMIT ?"""
-    values = (flow_id, *((object_id,) if by_object else ()), low, high, high, limit + 1)
-    found = connection.execute(sql, values).fetchall()
+    table, which, values = _those(flow_id, object_id)
+    sql = f"""SELECT s.start_ns, s.stop_ns, s.object FROM {table}
+        WHERE {which} AND s.start_ns >= ? AND s.start_ns < ? AND s.stop_ns <= ? ORDER BY s.start_ns LIMIT ?"""
+    found = connection.execute(sql, (*values, low, high, high, limit + 1)).fetchall()
     gone = found[:limit]
     if not gone:
         return DeletedSegments(0, None, None, len(found) > limit)
@@ -198,22 +203,22 @@ def delete(
     return DeletedSegments(len(gone), gone[0][0], gone[-1][1], len(found) > limit)
 
 
-def remove(connection: sqlite3.Connection, flow_id: str, gone: Sequence[tuple[int, int, str]]) -> None:
-    """Remove segments, given as (start, stop, object id), and what they referred to."""
+def remove(connection: sqlite3.Connection, flow_id: str, gone: Sequence[tuple[int, int, int]]) -> None:
+    """Remove segments, given as (start, stop, object's number), and what they referred to."""
     connection.executemany(
         "DELETE FROM segments WHERE flow_id = ? AND start_ns = ?", [(flow_id, start) for start, *_ in gone]
     )
-    used = Counter(object_id for *_, object_id in gone)
-    sql = """SELECT o.id, o.init_object_id FROM json_each(?) w CROSS JOIN objects o ON o.id = w.value
-        WHERE o.init_object_id IS NOT NULL"""
-    uses: Uses = Counter({(object_id, flow_id): -count for object_id, count in used.items()})
-    for object_id, init_id in connection.execute(sql, (ids_text(used),)):
-        uses[init_id, flow_id] -= used[object_id]
+    used = Counter(number for *_, number in gone)
+    sql = """SELECT o.number, o.init FROM json_each(?) w CROSS JOIN objects o ON o.number = w.value
+        WHERE o.init IS NOT NULL"""
+    uses: Uses = Counter({(number, flow_id): -count for number, count in used.items()})
+    for number, init in connection.execute(sql, (json_array(used),)):
+        uses[init, flow_id] -= used[number]
     count_uses(connection, uses)
 
 
 def drop_flow(connection: sqlite3.Connection, flow_id: str) -> None:
     """Remove all segments of a flow that is going."""
-    sql = "SELECT start_ns, stop_ns, object_id FROM segments WHERE flow_id = ? LIMIT ?"
+    sql = "SELECT start_ns, stop_ns, object FROM segments WHERE flow_id = ? LIMIT ?"
     while gone := connection.execute(sql, (flow_id, DROP_CHUNK)).fetchall():
         remove(connection, flow_id, gone)

@@ -154,6 +154,23 @@ async def test_flows_refer_to_an_init_object_through_its_media_objects(metadata:
     assert page is not None and page.flow_ids == ["b"]
 
 
+async def test_an_object_may_change_its_init_object(metadata: Database) -> None:
+    store = await metadata.fresh()
+    await _referred(store)
+    row = await get(store, "b")
+    await store.allocate([media_object("other", "b")], row.ref, row.version, None)
+    for id in ("other", None):
+        held = (await store.objects(["mb"]))["mb"]
+        await store.replace_object(replace(held, init_object_id=id), None)
+    page = await store.object_page("init", Query(Kind.FLOW, None, 5), None)
+    assert page is not None and page.flow_ids == ["a"]
+    facts = await store.object_facts(["other", "mb"], view("b"))
+    assert (facts["other"].witness, facts["mb"].witness) == (None, "b")
+    held = (await store.objects(["ma"]))["ma"]
+    await store.replace_object(replace(held, init_object_id=None), None)
+    assert Doomed("backend", "key/init") in await store.collect(0, 10)
+
+
 OBJECT_VIEWS = [
     (view("a"), ["a"], True),
     (view("b", deny="a"), ["b"], True),

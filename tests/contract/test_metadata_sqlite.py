@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from store.metadata import sqlite_page, sqlite_reader, sqlite_scan, sqlite_segme
 from store.metadata.query import Position, Query, SegmentQuery, Sort
 from store.metadata.rows import Change, Kind, Ref
 from store.metadata.sqlite import Sqlite, open_sqlite
+from store.metadata.sqlite_objects import Cache
 from store.metadata.sqlite_schema import VERSION, connect
 from store.timerange import TimeRange
 from store.view import View
@@ -29,8 +30,8 @@ SMALLEST = {
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> object:
-    opened = Database("sqlite", tmp_path)
+async def database(folder: Path) -> AsyncIterator[Database]:
+    opened = Database("sqlite", folder)
     yield opened
     await opened.close()
 
@@ -140,16 +141,20 @@ async def test_the_cost_of_segments_does_not_grow_with_the_flow(database: Databa
             await store.add_segments(adding(row, *(segment(f"o{n % 5_000}", n, n + 1) for n in numbers)))
         paths.append(Path(database.place.partition(":")[2]))
         await database.close()
+
+    def read(connection: sqlite3.Connection, query: SegmentQuery) -> object:
+        return sqlite_segments.page(connection, query, Cache())
+
     reads: list[Callable[[sqlite3.Connection], object]] = [
-        lambda c: sqlite_segments.page(c, SegmentQuery("flow", 100)),
-        lambda c: sqlite_segments.page(c, SegmentQuery("flow", 100, reverse=True)),
-        lambda c: sqlite_segments.page(c, SegmentQuery("flow", 100, TimeRange(600, 900))),
-        lambda c: sqlite_segments.page(c, SegmentQuery("flow", 100, TimeRange(0, 900), after_ns=700)),
-        lambda c: sqlite_segments.page(c, SegmentQuery("flow", 1, object_id="o20")),
+        lambda c: read(c, SegmentQuery("flow", 100)),
+        lambda c: read(c, SegmentQuery("flow", 100, reverse=True)),
+        lambda c: read(c, SegmentQuery("flow", 100, TimeRange(600, 900))),
+        lambda c: read(c, SegmentQuery("flow", 100, TimeRange(0, 900), after_ns=700)),
+        lambda c: read(c, SegmentQuery("flow", 1, object_id="o20")),
         lambda c: sqlite_segments.timerange(c, "flow", TimeRange(None, None)),
         lambda c: sqlite_segments.timerange(c, "flow", TimeRange(300, 700)),
     ]
-    costs = [tuple(steps(path, read) for path in paths) for read in reads]
+    costs = [tuple(steps(path, each) for path in paths) for each in reads]
     assert [cost for cost in costs if cost[1] > 1.3 * cost[0] + 20] == []
 
 
