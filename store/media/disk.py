@@ -24,6 +24,7 @@ from pathlib import Path
 from store import errors
 from store.media.protocol import Stat
 from store.media.quota import Quota
+from store.media.walk import files_below, status_of
 
 # Nobody else on the machine reads what the policy protects.
 _PINNED, _OPEN = 0o400, 0o600
@@ -183,7 +184,7 @@ class Folder:
         """Rename a finished, synced upload to its object."""
         target = self._path(key)
         with self._locked(key):
-            old = _stat(target)
+            old = status_of(target)
             if old is not None and _is_pinned(old):
                 raise errors.PreconditionFailed("the object is registered and cannot be replaced")
             status = os.fstat(fd)
@@ -195,12 +196,12 @@ class Folder:
 
     def stat(self, key: str) -> Stat | None:
         """The key's bytes, None when there are none."""
-        status = _stat(self._path(key))
+        status = status_of(self._path(key))
         return None if status is None else _described(status)
 
     def is_pinned(self, key: str) -> bool:
         """Whether an upload to the key would be refused."""
-        status = _stat(self._path(key))
+        status = status_of(self._path(key))
         return status is not None and _is_pinned(status)
 
     def pin(self, key: str) -> Stat | None:
@@ -228,7 +229,7 @@ class Folder:
         for key in keys:
             path = self._path(key)
             with self._locked(key):
-                old = _stat(path)
+                old = status_of(path)
                 if old is None:
                     continue
                 path.unlink(missing_ok=True)
@@ -244,14 +245,10 @@ class Folder:
         """Every (key, last modified in Unix seconds) that starts with the prefix."""
         folder = prefix.rpartition("/")[0]
         start = self._objects / relative_path(folder) if folder else self._objects
-        for root, folders, names in os.walk(start):
-            folders.sort()
-            for name in sorted(names):
-                path = Path(root, name)
-                key = path.relative_to(self._objects).as_posix()
-                status = _stat(path) if key.startswith(prefix) else None
-                if status is not None:
-                    yield key, int(status.st_mtime)
+        for path, status in files_below(start):
+            key = path.relative_to(self._objects).as_posix()
+            if key.startswith(prefix):
+                yield key, int(status.st_mtime)
 
     def _path(self, key: str) -> Path:
         return self._objects / relative_path(key)
@@ -332,14 +329,6 @@ def _opened(path: Path) -> Iterator[int]:
 def _fsync_folder(folder: Path) -> None:
     with _opened(folder) as fd:
         os.fsync(fd)
-
-
-def _stat(path: Path) -> os.stat_result | None:
-    try:
-        status = path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return status if modes.S_ISREG(status.st_mode) else None
 
 
 def _is_pinned(status: os.stat_result) -> bool:

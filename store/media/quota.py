@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import stat as modes
 from collections.abc import Iterator
 from pathlib import Path
 
 from store import errors
+from store.media.walk import files_below
 
 _FIGURE_BYTES = 8
 
@@ -72,16 +72,6 @@ class Quota:
         kept = os.pread(fd, _FIGURE_BYTES, 0)
         if len(kept) == _FIGURE_BYTES:
             return int.from_bytes(kept, "little")
-        used = sum(
-            _size_bytes(Path(root, name)) for root, _, names in os.walk(self._objects) for name in names
-        )
+        used = sum(status.st_size for _, status in files_below(self._objects))
         os.pwrite(fd, used.to_bytes(_FIGURE_BYTES, "little"), 0)
         return used
-
-
-def _size_bytes(path: Path) -> int:
-    try:
-        status = path.lstat()
-    except FileNotFoundError:
-        return 0
-    return status.st_size if modes.S_ISREG(status.st_mode) else 0

@@ -46,13 +46,14 @@ class S3:
         self._reused = Reused()
         self._presigners = self._made_presigners()
         self._keys_signed_with = self._calls.keys
+        self._generation = 0
 
     def get_url(self, key: str, *, version: str | None, now_s: int, content_type: str | None = None) -> str:
         """See `Media`. The type is the stored one: it was signed with the upload."""
         start_s = self._lifetime.start_s(now_s)
         presigners = self._current_presigners()
         # What is reused must not outlive a change of credentials or of the endpoints' health.
-        era = (start_s, id(presigners), self._calls.endpoints.healthy)
+        era = (start_s, self._generation, self._calls.endpoints.healthy)
 
         def make() -> str:
             query: tuple[tuple[str, str], ...] = ()
@@ -232,6 +233,7 @@ class S3:
     def _current_presigners(self) -> list[Presigner]:
         if self._keys_signed_with is not self._calls.keys:
             self._keys_signed_with = self._calls.keys
+            self._generation += 1
             self._presigners = self._made_presigners()
         return self._presigners
 

@@ -252,9 +252,11 @@ class Calls:
     def _refresh(self) -> None:
         # What cannot be refreshed now is tried again at the next beat; boto3 refreshes well before the end.
         try:
-            self.keys = self._fresh_keys()
+            fresh = self._fresh_keys()
         except errors.Unavailable:
             return
+        if fresh != self.keys:
+            self.keys = fresh
 
     def _fresh_keys(self) -> Keys:
         try:

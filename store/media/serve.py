@@ -45,7 +45,8 @@ _log = logging.getLogger(__name__)
 class LocalMedia:
     """The ASGI application behind `/media/{backend id}/{token}`: its URLs are those that `Files` signs.
 
-    `now` gives Unix seconds. An upload may be `most_bytes` long.
+    `now` gives Unix seconds. An upload may be `most_bytes` long; a client that neither sends nor takes a
+    byte for `idle_s` seconds is given up.
     """
 
     def __init__(
@@ -55,11 +56,13 @@ class LocalMedia:
         now: Callable[[], float],
         *,
         most_bytes: int = MOST_BYTES,
+        idle_s: float = 60,
     ) -> None:
         self._backends = backends
         self._signer = signer
         self._now = now
         self._most_bytes = most_bytes
+        self._idle_s = idle_s
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Serve a signed URL; whatever other credential the request carries is ignored."""
@@ -141,7 +144,8 @@ class LocalMedia:
             await send({"type": "http.response.start", "status": status, "headers": headers})
             if method == "GET" and start < end:
                 try:
-                    await _send_all(media.chunks(opened, start, end), end - start, receive, send)
+                    chunks = media.chunks(opened, start, end)
+                    await _send_all(chunks, end - start, receive, self._in_time(send))
                 except errors.Error as exc:
                     # The status is out. An unfinished response makes the server cut the connection, so
                     # that the client cannot take what it has for the whole.
@@ -165,13 +169,23 @@ class LocalMedia:
         if "content-range" in fields:
             raise errors.BadRequest("an upload is whole: Content-Range is not taken")
         size_bytes = _length(fields, self._most_bytes)
-        body = _body(receive, size_bytes, self._most_bytes)
+        body = _body(receive, size_bytes, self._most_bytes, self._idle_s)
         sums = promised(fields)
         async with contextlib.aclosing(_summed(media, body, sums) if sums else body) as chunks:
             stat = await media.write(key, chunks, content_type=said, size_bytes=size_bytes)
         headers = [(b"etag", stat.etag.encode()), (b"content-length", b"0"), *_GUARDS]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
+
+    def _in_time(self, send: Send) -> Send:
+        async def send_in_time(message: Message) -> None:
+            try:
+                async with asyncio.timeout(self._idle_s):
+                    await send(message)
+            except TimeoutError as exc:
+                raise _Abandoned from exc
+
+        return send_in_time
 
     async def _refuse(self, exc: errors.Error, send: Send, *, head: bool) -> None:
         body = orjson.dumps(
@@ -226,12 +240,18 @@ def _length(fields: dict[str, str], most_bytes: int) -> int | None:
     return int(length)
 
 
-async def _body(receive: Receive, size_bytes: int | None, most_bytes: int) -> AsyncGenerator[bytes, None]:
+async def _body(
+    receive: Receive, size_bytes: int | None, most_bytes: int, idle_s: float
+) -> AsyncGenerator[bytes, None]:
     limit_bytes = most_bytes if size_bytes is None else size_bytes
     so_far = 0
     more = True
     while more:
-        message = await receive()
+        try:
+            async with asyncio.timeout(idle_s):
+                message = await receive()
+        except TimeoutError as exc:
+            raise errors.BadRequest("the upload stalled") from exc
         if message["type"] == "http.disconnect":
             raise _Abandoned
         chunk: bytes = message.get("body", b"")

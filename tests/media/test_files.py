@@ -404,3 +404,12 @@ async def test_an_upload_that_fails_takes_nothing_of_the_quota(
             await files.write("a", chunks_of(b"x" * 60), content_type="")
     await files.write("b", chunks_of(b"x" * 100), content_type="")
     await files.close()
+
+
+async def test_a_folder_that_cannot_be_listed_is_not_taken_for_empty(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await files.write(KEY, chunks_of(b"x"), content_type="")
+    monkeypatch.setattr(os, "scandir", failing(errno.EIO))
+    with pytest.raises(errors.Unavailable):
+        [key async for key, _ in files.keys("")]

@@ -283,6 +283,16 @@ async def test_urls_carry_the_pinned_version_and_the_public_endpoint(server: Fau
         assert "versionId" not in parse_qs(unversioned.query)
 
 
+async def test_fresh_credentials_sign_what_was_reused_before(server: FaultyS3) -> None:
+    async with opened(replace(CONFIG, endpoints=(server.endpoint,))) as s3:
+        urls = []
+        for access_key in ("first", "first", "second"):
+            s3._calls.keys = Keys(access_key, "secret")
+            urls.append(s3.get_url(KEY, version=None, now_s=1_800_000_000))
+    assert urls[0] == urls[1]
+    assert "X-Amz-Credential=second" in urls[2]
+
+
 async def test_the_event_loop_goes_on_while_s3_is_slow(hanging: FaultyS3) -> None:
     async with opened(replace(CONFIG, endpoints=(hanging.endpoint,), attempts=1)) as s3:
         asking = asyncio.create_task(s3.stat(KEY))

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from store.media.serve import LocalMedia
 from store.media.signing import Signer, token_of
 from tests.media.conftest import BACKEND_ID, NOW_S, PUBLIC_URL, Place
 
@@ -326,6 +327,34 @@ async def test_a_chunked_upload_is_taken(place: Place) -> None:
     answers = await asked(place, scope, [body(b"x", more=True), body(b"y")])
     assert answers[0]["status"] == 200
     assert (await place.client.get(reading_url(place))).content == b"xy"
+
+
+async def test_an_upload_that_stalls_is_given_up_and_leaves_nothing(place: Place) -> None:
+    impatient = LocalMedia({BACKEND_ID: place.files}, place.signer, place.clock, idle_s=0.01)
+    arriving = asyncio.Queue[Any]()
+    arriving.put_nowait(body(b"x", more=True))
+    answers: list[Any] = []
+
+    async def send(message: Any) -> None:
+        answers.append(message)
+
+    await impatient(upload_scope(place, [(b"content-length", b"2")]), arriving.get, send)
+    assert answers[0]["status"] == 400
+    assert await stored_keys(place) == []
+
+
+async def test_a_reader_that_takes_nothing_is_given_up(place: Place) -> None:
+    await uploaded(place)
+    impatient = LocalMedia({BACKEND_ID: place.files}, place.signer, place.clock, idle_s=0.01)
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        if sent:
+            await asyncio.Event().wait()
+        sent.append(message)
+
+    await impatient.respond("GET", BACKEND_ID, KEY, [], asyncio.Queue[Any]().get, send)
+    assert [message["type"] for message in sent] == ["http.response.start"]
 
 
 async def test_a_client_that_goes_away_leaves_nothing(place: Place) -> None:
