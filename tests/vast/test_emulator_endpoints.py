@@ -46,6 +46,22 @@ def test_endpoints_share_their_data_and_fail_one_by_one(start: Any, connect: Any
         assert table.select(columns=["id"], config=once(emulator)).read_all().num_rows == 1
 
 
+def test_a_request_outside_transactions_commits_by_itself(emulator: Any, connect: Any) -> None:
+    session = connect(emulator)
+    session.api.create_schema("vastdb", "alone")
+    assert [name for name, _ in session.api.list_schemas("vastdb")[1]] == ["alone"]
+    with pytest.raises(errors.Conflict):
+        session.api.create_schema("vastdb", "alone")
+    assert emulator.open_transactions == 0
+
+
+@pytest.mark.parametrize("command", ["partitions", "blob-expansion", "nonsense"])
+def test_what_is_not_emulated_says_so(emulator: Any, connect: Any, command: str) -> None:
+    api = connect(emulator).api
+    with pytest.raises(errors.NotImplemented):
+        api._single_request(method="DELETE", url=api._url("vastdb", "media", "flows", command=command))
+
+
 COUNTER = pa.schema([("id", pa.string()), ("count", pa.int64())])
 
 
