@@ -213,6 +213,7 @@ def test_both_versions_tell_sorted_from_unsorted_tables(start: Any, connect: Any
         assert [c.name for c in schema.table("flows")._metadata.sorted_columns] == ["start", "id"]
         schema.create_table("plain", COLUMNS)
         assert not schema.table("plain").sorted_table
+        assert (schema.table("flows").sorting_done(), schema.table("plain").sorting_done()) == (True, False)
 
 
 def test_a_sorted_table_tells_its_splits(emulator: Any, connect: Any) -> None:

@@ -95,6 +95,8 @@ def sever(connection: socket.socket) -> None:
 
 
 class Handler(BaseHTTPRequestHandler):
+    """One connection: reads requests with their bodies, checks them, and answers or fails as a fault says."""
+
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = -1
