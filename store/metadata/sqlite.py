@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -266,7 +265,7 @@ def _touch(connection: sqlite3.Connection, flow: Row, now_ns: int) -> Row:
     """A flow whose segments have changed; its version stays."""
     sql = "UPDATE resources SET segments_updated_ns = ? WHERE kind = 'flow' AND id = ?"
     connection.execute(sql, (now_ns, flow.id))
-    return replace(flow, segments_updated_ns=now_ns)
+    return flow._replace(segments_updated_ns=now_ns)
 
 
 def _add(connection: sqlite3.Connection, request: AddSegments) -> list[Error | None]:

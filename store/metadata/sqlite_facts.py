@@ -81,14 +81,19 @@ def object_facts(
     """For each object that exists: a flow that refers to it and is seen, and the flows that own it."""
     text = json_array(dict.fromkeys(ids))
     flows: dict[str, list[str]] = {}
-    witnesses: dict[str, str] = {}
-    for object_id, flow_id, classes in connection.execute(_USES, (text,)):
+    witnesses: dict[str, tuple[str, frozenset[str]]] = {}
+    for object_id, flow_id, text_of_classes in connection.execute(_USES, (text,)):
         flows.setdefault(object_id, []).append(flow_id)
-        if object_id not in witnesses and visible(view, classes_of(classes)):
-            witnesses[object_id] = flow_id
+        classes = classes_of(text_of_classes)
+        if object_id not in witnesses and visible(view, classes):
+            witnesses[object_id] = flow_id, classes
     return {
         id: ObjectFact(
-            id, Role(role), first, witnesses.get(id), (first,) if exists else tuple(flows.get(id, ()))
+            id,
+            Role(role),
+            first,
+            *witnesses.get(id, (None,)),
+            flow_ids=(first,) if exists else tuple(flows.get(id, ())),
         )
         for id, role, first, exists in connection.execute(_FACTS, (text,))
     }

@@ -166,7 +166,8 @@ def _place(
             has = {(i.backend_id, i.key, number) for i in row.instances}
             gained += list(has - had)
             lost += list(had - has)
-        if old.init_object_id != row.init_object_id:
+        # Nothing refers yet to what is registered only now.
+        if old.init_object_id != row.init_object_id and old.role is not Role.UNUSED:
             before, now = (
                 None if id is None else numbers[id] for id in (old.init_object_id, row.init_object_id)
             )

@@ -30,7 +30,6 @@ from store.metadata.sqlite_objects import json_array
 from store.metadata.sqlite_rows import classes_of, row_of
 from store.metadata.sqlite_scan import Walk, by_facet, by_sort, key_of
 from store.view import View
-from store.view import visible as seen
 
 SMALL: Final = 500
 """Up to so many candidates are looked at one by one, whatever the order."""
@@ -150,9 +149,15 @@ def _fill(
 ) -> list[Row]:
     """Of candidates in order, the rows that pass and are seen, until there are enough."""
     rows: list[Row] = []
+    count = 0
     for ids in candidates:
-        found = {row.id: row for row, _ in _fetch(connection, walk.kind, ids, passes, view)}
-        rows += [found[id] for id in ids if id in found]
+        while ids and len(rows) < walk.wanted:
+            # As many as are missing; more at a time the more turn out not to belong.
+            size = max(walk.wanted - len(rows), count)
+            some, ids = ids[:size], ids[size:]
+            count += len(some)
+            found = {row.id: row for row, _ in _fetch(connection, walk.kind, some, passes, view)}
+            rows += [found[id] for id in some if id in found]
         if len(rows) >= walk.wanted:
             break
     return rows
@@ -164,7 +169,7 @@ def _fetch(
     """Of candidates the rows that pass and are seen, each with its text to sort by."""
     for record in connection.execute(fetch_sql(passes), (json_array(ids), kind, *passes.values)):
         row = row_of(record)
-        if seen(view, row.classes):
+        if view is None or view.sees(row.classes):
             yield row, record[-1]
 
 

@@ -269,7 +269,7 @@ async def test_adding_touches_the_flow_but_not_its_version(metadata: Database) -
     batch = [segment("o", 0, 5), segment("o", 3, 8), segment("o", 8, 9)]
     await store.add_segments(adding(row, *batch, announce=announce, now_ns=77))
     now = await get(store, "flow")
-    assert now == replace(row, segments_updated_ns=77)
+    assert now == row._replace(segments_updated_ns=77)
     assert seen == [(now, [0, 8])]
     (stored,) = await store.events(0, 10)
     assert stored.event == Event("flows/segments_added", 9, {"count": 2}, frozenset(("news",)))
@@ -292,7 +292,7 @@ async def test_deleting_announces_the_span_that_went(metadata: Database) -> None
     assert done == DeletedSegments(2, 10, 25, True)
     assert spans == [(10, 25)]
     assert len(await store.events(0, 10)) == 1
-    assert (await get(store, "flow")) == replace(row, segments_updated_ns=6)
+    assert (await get(store, "flow")) == row._replace(segments_updated_ns=6)
     none = await store.delete_segments(deleting("flow", NEVER, announce=announce, now_ns=7))
     assert none == DeletedSegments(0, None, None, False)
     assert len(spans) == 1
