@@ -82,18 +82,14 @@ def object_facts(
     text = json_array(dict.fromkeys(ids))
     flows: dict[str, list[str]] = {}
     witnesses: dict[str, tuple[str, frozenset[str]]] = {}
-    for object_id, flow_id, text_of_classes in connection.execute(_USES, (text,)):
+    for object_id, flow_id, named in connection.execute(_USES, (text,)):
         flows.setdefault(object_id, []).append(flow_id)
-        classes = classes_of(text_of_classes)
+        classes = classes_of(named)
         if object_id not in witnesses and visible(view, classes):
             witnesses[object_id] = flow_id, classes
-    return {
-        id: ObjectFact(
-            id,
-            Role(role),
-            first,
-            *witnesses.get(id, (None,)),
-            flow_ids=(first,) if exists else tuple(flows.get(id, ())),
-        )
-        for id, role, first, exists in connection.execute(_FACTS, (text,))
-    }
+    facts = {}
+    for id, role, first, exists in connection.execute(_FACTS, (text,)):
+        witness, classes = witnesses.get(id, (None, frozenset[str]()))
+        owners = (first,) if exists else tuple(flows.get(id, ()))
+        facts[id] = ObjectFact(id, Role(role), first, witness, owners, classes)
+    return facts

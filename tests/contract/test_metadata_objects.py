@@ -222,8 +222,10 @@ async def test_facts_name_a_witness_and_the_flows_that_own(metadata: Database) -
     assert (facts["o"].role, facts["o"].flow_id, facts["o"].witness, facts["o"].flow_ids) == (
         Role.MEDIA, "a", "b", ("a",),
     )  # fmt: skip
+    assert facts["o"].witness_classes == {"b"}
     assert (facts["init"].role, facts["init"].witness) == (Role.INIT, "b")
     assert (facts["ma"].witness, facts["free"].witness) == (None, None)
+    assert facts["ma"].witness_classes == frozenset()
     assert (facts["free"].role, facts["free"].flow_ids) == (Role.UNUSED, ("a",))
     assert (await store.object_facts(["o"], view("z")))["o"].witness is None
     assert (await store.object_facts(["o"], None))["o"].witness == "a"
