@@ -6,7 +6,8 @@ Semantics are OpenFGA's. Everything is pure and synchronous: no clock (a conditi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from functools import cached_property
 
@@ -21,6 +22,15 @@ from proxy.policy.embedded.tuples import Tuple, Tuples, View, check_tuple, is_ob
 from proxy.policy.embedded.users import users_of
 
 _NOTHING: Mapping[str, object] = {}
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    """Hops are limited, steps within one object are not: a model may chain more than Python stacks."""
+    try:
+        yield
+    except RecursionError as error:
+        raise TooDeep("the model's definitions lie too deep in each other") from error
 
 
 class Engine:
@@ -53,7 +63,8 @@ class Engine:
         """
         self._check_object(object, relation)
         query = self._query(user, contextual, context)
-        outcome = Forward(query).node(object, relation)
+        with _bounded():
+            outcome = Forward(query).node(object, relation)
         if outcome.truth is Truth.UNKNOWN:
             raise query.failure or TooDeep("no answer")
         return outcome.truth is Truth.YES
@@ -73,7 +84,8 @@ class Engine:
         """
         self._check_relation(type, relation)
         query = self._query(user, contextual, context)
-        reach = Reverse(query, self._shape).objects(type, relation)
+        with _bounded():
+            reach = Reverse(query, self._shape).objects(type, relation)
         if reach.unknown:
             raise query.failure or TooDeep("no answer")
         return frozenset(reach.hops)
@@ -102,7 +114,8 @@ class Engine:
             if held and self.model.relation(name, held) is None:
                 raise UnknownRelation(f"type '{name}' has no relation '{held}'")
         view = self._view(contextual)
-        return users_of(self.model, self._conditions, view, object, relation, user_filters, context)
+        with _bounded():
+            return users_of(self.model, self._conditions, view, object, relation, user_filters, context)
 
     def explain(
         self,
@@ -115,7 +128,8 @@ class Engine:
     ) -> Explanation:
         """Why `check` answers as it does: what grants, or what is missing. Raises for bad names only."""
         self._check_object(object, relation)
-        return explain(self._query(user, contextual, context), object, relation)
+        with _bounded():
+            return explain(self._query(user, contextual, context), object, relation)
 
     @cached_property
     def moments(self) -> tuple[datetime, ...]:

@@ -79,11 +79,12 @@ def _held(truth: Truth) -> bool | None:
 class _Explainer:
     def __init__(self, query: Query) -> None:
         self._query = query
+        self._forward = Forward(query)
         self._path: set[tuple[str, str]] = set()
         self._steps = 0
 
     def _truth(self, object_: str, relation: str) -> bool | None:
-        return _held(Forward(self._query).node(object_, relation).truth)
+        return _held(self._forward.node(object_, relation).truth)
 
     def node(self, object_: str, relation: str) -> Reason:
         user = self._query.user
@@ -123,7 +124,7 @@ class _Explainer:
                 return (self._exclusion(kept, taken, rewrite, object_, relation),)
 
     def _value(self, rewrite: Rewrite, object_: str, relation: str) -> bool | None:
-        return _held(Forward(self._query).expression(rewrite, object_, relation).truth)
+        return _held(self._forward.expression(rewrite, object_, relation).truth)
 
     def _group(self, title: str, children: tuple[Rewrite, ...], object_: str, relation: str) -> Reason:
         holds = self._value(Intersection(children), object_, relation)

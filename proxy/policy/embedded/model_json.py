@@ -7,6 +7,8 @@ from typing import Any
 
 from proxy.policy.embedded.errors import InvalidModel, Problem
 from proxy.policy.embedded.model import (
+    GENERIC_TYPES,
+    PARAMETER_TYPES,
     Computed,
     Condition,
     Exclusion,
@@ -22,6 +24,7 @@ from proxy.policy.embedded.model import (
     Union,
 )
 
+_MAX_DEPTH = 50
 _TYPE_NAME = "TYPE_NAME_"
 
 
@@ -120,13 +123,24 @@ def from_json(document: Mapping[str, Any]) -> Model:
         conditions = {
             key: _condition_from_json(key, each) for key, each in (document.get("conditions") or {}).items()
         }
-        return Model(document.get("schema_version") or "", types, conditions)
+        return Model(_text(document.get("schema_version") or ""), types, conditions)
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise InvalidModel([Problem(f"not an authorization model: {error}", "syntax")]) from error
 
 
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"expected a string, found {value!r:.80}")
+    return value
+
+
+def _text_or_none(value: object) -> str | None:
+    return _text(value) if value else None
+
+
 def _source_from_json(metadata: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    return metadata.get("module") or None, (metadata.get("source_info") or {}).get("file") or None
+    source = metadata.get("source_info") or {}
+    return _text_or_none(metadata.get("module")), _text_or_none(source.get("file"))
 
 
 def _type_from_json(value: Mapping[str, Any]) -> TypeDefinition:
@@ -139,30 +153,35 @@ def _type_from_json(value: Mapping[str, Any]) -> TypeDefinition:
             _restriction_from_json(each) for each in about.get("directly_related_user_types") or ()
         )
         relations[name] = Relation(name, rewrite_from_json(rewrite), restrictions, *_source_from_json(about))
-    return TypeDefinition(value["type"], relations, *_source_from_json(metadata))
+    return TypeDefinition(_text(value["type"]), relations, *_source_from_json(metadata))
 
 
 def _restriction_from_json(value: Mapping[str, Any]) -> TypeRestriction:
     return TypeRestriction(
-        value["type"], value.get("relation") or None, "wildcard" in value, value.get("condition") or None
+        _text(value["type"]),
+        _text_or_none(value.get("relation")),
+        "wildcard" in value,
+        _text_or_none(value.get("condition")),
     )
 
 
-def rewrite_from_json(value: Mapping[str, Any]) -> Rewrite:
-    """The rewrite of an API Userset. Raises ValueError for none that is known."""
+def rewrite_from_json(value: Mapping[str, Any], depth: int = 0) -> Rewrite:
+    """The rewrite of an API Userset. Raises ValueError for none that is known, or too many in each other."""
+    if depth > _MAX_DEPTH:
+        raise ValueError(f"more than {_MAX_DEPTH} rewrites in each other")
     match value:
         case {"computedUserset": {"relation": relation}}:
-            return Computed(relation)
+            return Computed(_text(relation))
         case {
             "tupleToUserset": {"tupleset": {"relation": tupleset}, "computedUserset": {"relation": relation}}
         }:
-            return TupleToUserset(tupleset, relation)
+            return TupleToUserset(_text(tupleset), _text(relation))
         case {"union": {"child": children}}:
-            return Union(tuple(rewrite_from_json(child) for child in children))
+            return Union(tuple(rewrite_from_json(child, depth + 1) for child in children))
         case {"intersection": {"child": children}}:
-            return Intersection(tuple(rewrite_from_json(child) for child in children))
+            return Intersection(tuple(rewrite_from_json(child, depth + 1) for child in children))
         case {"difference": {"base": base, "subtract": subtract}}:
-            return Exclusion(rewrite_from_json(base), rewrite_from_json(subtract))
+            return Exclusion(rewrite_from_json(base, depth + 1), rewrite_from_json(subtract, depth + 1))
         case {"this": _}:
             return This()
     raise ValueError(f"no rewrite: {value!r:.80}")
@@ -171,10 +190,19 @@ def rewrite_from_json(value: Mapping[str, Any]) -> Rewrite:
 def _condition_from_json(key: str, value: Mapping[str, Any]) -> Condition:
     parameters = {name: _parameter_from_json(kind) for name, kind in (value.get("parameters") or {}).items()}
     module, file = _source_from_json(value.get("metadata") or {})
-    return Condition(value["name"], parameters, value["expression"], module, file, key=key)
+    return Condition(_text(value["name"]), parameters, _text(value["expression"]), module, file, key=key)
 
 
 def _parameter_from_json(value: Mapping[str, Any]) -> ParameterType:
     generic = value.get("generic_types") or ()
-    name = value["type_name"].removeprefix(_TYPE_NAME).lower()
-    return ParameterType(name, generic[0]["type_name"].removeprefix(_TYPE_NAME).lower() if generic else None)
+    name, of = _type_name(value), _type_name(generic[0]) if generic else None
+    if (name in GENERIC_TYPES) is not (of is not None) or of in GENERIC_TYPES:
+        raise ValueError(f"not a parameter type: {value!r:.80}")
+    return ParameterType(name, of)
+
+
+def _type_name(value: Mapping[str, Any]) -> str:
+    name = _text(value["type_name"]).removeprefix(_TYPE_NAME).lower()
+    if name not in PARAMETER_TYPES:
+        raise ValueError(f"not a parameter type: {name!r:.80}")
+    return name

@@ -44,10 +44,13 @@ def validate(model: Model) -> list[Problem]:
     problems += _files(model)
     if problems:
         return problems
-    for stage in (_references, _duplicates, _entry_points):
-        problems += stage(model)
-        if problems:
-            break
+    try:
+        for stage in (_references, _duplicates, _entry_points):
+            problems += stage(model)
+            if problems:
+                break
+    except RecursionError:
+        problems.append(Problem("definitions lie too deep in each other", "too-complex"))
     return [*problems, *_conditions(model)]
 
 
