@@ -89,9 +89,21 @@ def failure(error: Error, time: str) -> Response:
     return Response(STATUS[type(error)], headers, error_body(type(error).__name__, error.summary, time))
 
 
+def fault(time: str) -> Response:
+    """500: a mistake of ours, of which the caller learns nothing."""
+    return Response(
+        500, [JSON], error_body("InternalError", "Something went wrong here; it was logged.", time)
+    )
+
+
+def error_document(name: str, summary: str, time: str) -> dict[str, str]:
+    """TAMS 8.2 error.json."""
+    return {"type": name, "summary": summary, "message": summary, "time": time}
+
+
 def error_body(name: str, summary: str, time: str) -> bytes:
     """The JSON of TAMS 8.2 error.json."""
-    return orjson.dumps({"type": name, "summary": summary, "message": summary, "time": time})
+    return orjson.dumps(error_document(name, summary, time))
 
 
 def utc_now() -> str:

@@ -10,7 +10,7 @@ import orjson
 
 from store.domain.collections import flow_ref, source_ref
 from store.domain.draft import Draft, settled
-from store.domain.flows import DELETING, Edit, remove_flow
+from store.domain.flows import Edit, deleting, deletion_of, remove_flow
 from store.errors import Forbidden, NotFound
 from store.events import values as events
 from store.metadata.protocol import DeleteSegments, Metadata
@@ -37,11 +37,14 @@ class Deletion:
 
 async def delete(metadata: Metadata, asked: Deletion) -> Document | None:
     """Delete segments of a flow, and the flow if so asked. None when all is gone, else the deletion
-    request that goes on in the background.
+    request that goes on in the background: an earlier one where the flow is going already.
 
     Raises `NotFound`, and `Forbidden` for a read-only flow.
     """
     row = await _deletable(metadata, asked)
+    earlier = deletion_of(row)
+    if earlier is not None:
+        return await load_document(metadata, Ref(Kind.DELETION, earlier))
     source_id = orjson.loads(row.document)["source_id"]
     source = await load_document(metadata, source_ref(source_id))
     left = asked.inline
@@ -124,7 +127,7 @@ async def _request(metadata: Metadata, asked: Deletion) -> Document:
         private = orjson.dumps({"classes": sorted(row.classes), "object_id": asked.object_id})
         draft.put(ref, request, private)
         if asked.delete_flow:
-            draft.put(flow, document, DELETING)
+            draft.put(flow, document, deleting(ref.id))
         await draft.commit(edit.now_ns)
         return request
 

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from store.domain.collections import (
     Item,
     check_members,
     collect,
     flow_ref,
-    flows_of,
     member_ids,
     recollect_sources,
     source_ref,
@@ -20,14 +21,13 @@ from store.domain.draft import Draft, settled, with_value, without
 from store.errors import BadRequest, Forbidden, NotFound
 from store.events import values as events
 from store.metadata.protocol import Metadata
-from store.metadata.rows import Document, Expect, Kind, Ref
+from store.metadata.query import Query
+from store.metadata.rows import Document, Expect, Kind, Ref, Row
 from store.models.common import format_time
 from store.models.technical import TECHNICAL_PROPERTIES
 from store.params import is_uuid
 
 DERIVED = ("created", "metadata_updated", "segments_updated", "timerange", "collected_by")
-DELETING = b"deleting"
-"""The private part of a flow whose segments are being deleted in the background."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,19 @@ class Edit:
     def time(self) -> str:
         """Now, as documents carry it."""
         return format_time(self.now_ns)
+
+
+def deleting(request_id: str) -> bytes:
+    """The private part of a flow that a deletion request removes in the background."""
+    return orjson.dumps({"deletion": request_id})
+
+
+def deletion_of(row: Row) -> str | None:
+    """The id of the deletion request that removes a flow in the background, if one does."""
+    if row.private is None:
+        return None
+    found: str | None = orjson.loads(row.private).get("deletion")
+    return found
 
 
 async def put_flow(metadata: Metadata, flow_id: str, body: Document, edit: Edit) -> Document | None:
@@ -87,7 +100,7 @@ def _check_editable(draft: Draft, ref: Ref, *, read_only_too: bool = True) -> No
     document, row = draft.get(ref), draft.row(ref)
     if document is None or row is None:
         raise NotFound("No such flow.")
-    if row.private == DELETING:
+    if deletion_of(row) is not None:
         raise Forbidden("The flow is being deleted.")
     if read_only_too and document.get("read_only"):
         raise Forbidden("The flow is read-only.")
@@ -124,7 +137,7 @@ def _replaced(before: Document | None, body: Document, edit: Edit) -> Document:
     said = body.get("metadata_version")
     authors = _authors(old, body, edit)
     kept = {name: old[name] for name in ("collected_by",) if name in old}
-    document = {**document, **kept}
+    document = with_value({**document, **kept}, "flow_collection", body.get("flow_collection"))
     unchanged = before is not None and document == without(
         old, "created", "metadata_updated", "created_by", "updated_by", "metadata_version"
     )
@@ -211,11 +224,15 @@ async def _leave_source(draft: Draft, source_id: str, edit: Edit) -> None:
     """Delete a source that has no flow any more (rule 30)."""
     ref = source_ref(source_id)
     await draft.load([ref])
-    if await flows_of(draft, source_id):
-        draft.touch(ref)
-        return
     source = draft.get(ref)
-    if source is not None:
+    if source is None:
+        return
+    draft.touch(ref)
+    # Whoever joins a source touches it too, so that two flows here tell whether one stays.
+    rows, _ = await draft.metadata.page(Query(Kind.FLOW, None, 2, source_id=source_id))
+    for row in rows:
+        draft.admit(row.ref, row)
+    if not any(flow["source_id"] == source_id for flow in draft.documents(Kind.FLOW)):
         draft.remove(ref)
         draft.events.append(events.source_event(events.SOURCE_DELETED, source, edit.now_ns))
 

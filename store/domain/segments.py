@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import orjson
 
 from store.domain.collections import flow_ref, source_ref
 from store.domain.draft import settled
-from store.domain.flows import DELETING
+from store.domain.flows import deletion_of
 from store.errors import BadRequest, Error, Forbidden, NotFound
 from store.events import values as events
-from store.media.protocol import Media
+from store.media.protocol import Media, Stat
 from store.metadata.protocol import AddSegments, Metadata, Registration
 from store.metadata.rows import (
     Document,
     Event,
     Expect,
-    Instance,
     NewSegment,
     ObjectRow,
     Role,
@@ -47,6 +46,25 @@ class Registering:
     expect: Expect | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Pins:
+    """What was frozen: by object id and backend id, what the bytes are. `missing`: ids of objects whose
+    bytes must be there and are not (rule 47)."""
+
+    stats: Mapping[str, Mapping[str, Stat]] = field(default_factory=dict)
+    missing: frozenset[str] = frozenset()
+
+    def applied(self, row: ObjectRow) -> ObjectRow:
+        """An object with its size and the versions that were frozen."""
+        stats = self.stats.get(row.id, {})
+        size_bytes = next((stat.size_bytes for stat in stats.values()), row.size_bytes)
+        instances = tuple(
+            replace(i, version=stats[i.backend_id].version) if i.backend_id in stats else i
+            for i in row.instances
+        )
+        return replace(row, instances=instances, size_bytes=size_bytes)
+
+
 async def writable_flow(metadata: Metadata, flow_id: str) -> tuple[Row, Document]:
     """A flow that segments can be written to. Raises `NotFound`, `Forbidden` (rule 22), `BadRequest`
     (rule 40: no container)."""
@@ -54,7 +72,7 @@ async def writable_flow(metadata: Metadata, flow_id: str) -> tuple[Row, Document
     if row is None:
         raise NotFound("No such flow.")
     document: Document = orjson.loads(row.document)
-    if row.private == DELETING:
+    if deletion_of(row) is not None:
         raise Forbidden("The flow is being deleted.")
     if document.get("read_only"):
         raise Forbidden("The flow is read-only.")
@@ -78,21 +96,21 @@ async def add_segments(
         segments = [new for new in found if isinstance(new, NewSegment)]
         source = (await using.metadata.rows([source_ref(flow["source_id"])])).values()
         source_document = next((orjson.loads(s.document) for s in source), None)
-        segments, pinned, missing = await _pin(using, flow_id, segments)
+        pins = await _pin(using, flow_id, segments)
         try:
             outcomes = await using.metadata.add_segments(
                 AddSegments(
                     flow_id,
                     row.version,
                     segments,
-                    lambda new, obj, init: judge(flow_id, new, obj, init, missing),
+                    lambda new, obj, init: judge(flow_id, new, obj, init, pins),
                     lambda flow_row, added: _announce(flow, source_document, added, using.now_ns),
                     using.now_ns,
                     using.expect,
                 )
             )
         finally:
-            await _unpin_unused(using, pinned)
+            await _unpin_unused(using, pins)
         written = iter(outcomes)
         return [error if isinstance(error, Error) else next(written) for error in found]
 
@@ -142,56 +160,56 @@ def _uncontrolled(post: SegmentPost, backend_labels: set[str | None]) -> tuple[U
     return tuple(found)
 
 
-async def _pin(
-    using: Registering, flow_id: str, segments: Sequence[NewSegment]
-) -> tuple[list[NewSegment], list[tuple[str, Instance]], frozenset[str]]:
+async def _pin(using: Registering, flow_id: str, segments: Sequence[NewSegment]) -> Pins:
     """Freeze the bytes of objects that this would register for the first time, before any reader can
-    see them. Returns the segments with what was frozen, the instances frozen, and, when bytes must be
-    there, the ids of objects without."""
+    see them."""
     ids = {s.object_id for s in segments} | {s.init_object_id for s in segments if s.init_object_id}
     rows = await using.metadata.objects(ids)
-    pinned: list[tuple[str, Instance]] = []
-    versions: dict[str, dict[str, str | None]] = {}
+    stats: dict[str, dict[str, Stat]] = {}
     missing = set()
     for row in rows.values():
         if row.role is not Role.UNUSED or row.flow_id != flow_id:
             continue
         for instance in row.instances:
-            stat = await using.backends[instance.backend_id].pin(instance.key)
+            media = using.backends.get(instance.backend_id)
+            stat = None if media is None else await media.pin(instance.key)
             if stat is None:
                 missing.add(row.id)
-                continue
-            pinned.append((row.id, instance))
-            versions.setdefault(row.id, {})[instance.backend_id] = stat.version
-    marked = [replace(s, versions=versions[s.object_id]) if s.object_id in versions else s for s in segments]
-    return marked, pinned, frozenset(missing) if using.verify else frozenset()
+            else:
+                stats.setdefault(row.id, {})[instance.backend_id] = stat
+    return Pins(stats, frozenset(missing) if using.verify else frozenset())
 
 
-async def _unpin_unused(using: Registering, pinned: Sequence[tuple[str, Instance]]) -> None:
+async def _unpin_unused(using: Registering, pins: Pins) -> None:
     """Let uploads go on for objects that were frozen but not registered after all."""
-    if not pinned:
+    if not pins.stats:
         return
-    rows = await using.metadata.objects({object_id for object_id, _ in pinned})
-    for object_id, instance in pinned:
-        row = rows.get(object_id)
-        if row is not None and row.role is Role.UNUSED:
-            await using.backends[instance.backend_id].unpin(instance.key)
+    unused = [row for row in (await using.metadata.objects(pins.stats)).values() if row.role is Role.UNUSED]
+    for row in unused:
+        await _each_pinned(using, pins, row, lambda media, key: media.unpin(key))
+    if not unused:
+        return
+    # Another request may have registered one meanwhile, and must find it frozen.
+    for row in (await using.metadata.objects([row.id for row in unused])).values():
+        if row.role is not Role.UNUSED:
+            await _each_pinned(using, pins, row, lambda media, key: media.pin(key))
+
+
+async def _each_pinned(
+    using: Registering, pins: Pins, row: ObjectRow, act: Callable[[Media, str], Awaitable[object]]
+) -> None:
+    for instance in row.instances:
+        if instance.backend_id in pins.stats[row.id]:
+            await act(using.backends[instance.backend_id], instance.key)
 
 
 def judge(
-    flow_id: str,
-    new: NewSegment,
-    obj: ObjectRow | None,
-    init: ObjectRow | None,
-    missing: frozenset[str] = frozenset(),
+    flow_id: str, new: NewSegment, obj: ObjectRow | None, init: ObjectRow | None, pins: Pins
 ) -> Registration | Error:
-    """What registering a segment makes of its objects, or why it is refused. Pure.
-
-    `missing`: ids of objects whose bytes must be there and are not (rule 47).
-    """
-    if new.object_id in missing or new.init_object_id in missing:
+    """What registering a segment makes of its objects, or why it is refused. Pure."""
+    if new.object_id in pins.missing or new.init_object_id in pins.missing:
         return BadRequest("The bytes of the object have not been uploaded.")
-    new_init = _judge_init(flow_id, new, init)
+    new_init = _judge_init(flow_id, new, init, pins)
     if isinstance(new_init, Error):
         return new_init
     if obj is None:
@@ -205,10 +223,12 @@ def judge(
         return error or Registration(None, new_init)
     if obj.flow_id != flow_id:
         return BadRequest(UNKNOWN_OBJECT)
-    return Registration(_registered(new, obj), new_init)
+    return Registration(_registered(new, obj, pins), new_init)
 
 
-def _judge_init(flow_id: str, new: NewSegment, init: ObjectRow | None) -> ObjectRow | Error | None:
+def _judge_init(
+    flow_id: str, new: NewSegment, init: ObjectRow | None, pins: Pins
+) -> ObjectRow | Error | None:
     """The init object as it is to be; None where nothing about it changes (rules 39, 41)."""
     if new.init_object_id is None:
         return None
@@ -220,24 +240,21 @@ def _judge_init(flow_id: str, new: NewSegment, init: ObjectRow | None) -> Object
         return None
     if init.flow_id != flow_id:
         return BadRequest(UNKNOWN_OBJECT)
-    return replace(init, role=Role.INIT)
+    return pins.applied(replace(init, role=Role.INIT))
 
 
-def _registered(new: NewSegment, obj: ObjectRow) -> ObjectRow:
+def _registered(new: NewSegment, obj: ObjectRow, pins: Pins) -> ObjectRow:
     """The object after its first registration (rule 36)."""
     own = TimeRange.parse(new.timerange).shift(-new.ts_offset_ns)
-    return replace(
+    registered = replace(
         obj,
         role=Role.MEDIA,
         timerange=new.object_timerange or str(own),
         key_frame_count=new.key_frame_count,
         init_object_id=new.init_object_id,
         urls=(*obj.urls, *new.urls),
-        instances=tuple(
-            replace(i, version=new.versions[i.backend_id]) if i.backend_id in new.versions else i
-            for i in obj.instances
-        ),
     )
+    return pins.applied(registered)
 
 
 def _conflict(new: NewSegment, obj: ObjectRow) -> Error | None:

@@ -13,6 +13,7 @@ from store.errors import BadRequest
 from store.media.protocol import Media
 from store.metadata.protocol import Metadata
 from store.metadata.rows import Expect, Instance, ObjectRow, Role
+from store.models.common import STORAGE_OBJECTS
 from store.models.storage import StoragePost
 
 DEFAULT_LIMIT = 10
@@ -28,6 +29,14 @@ def resolve_backend(backends: Mapping[str, Media], storage_id: str | None) -> Me
         if media.backend.default:
             return media
     raise BadRequest("No storage backend is the default: name one by `storage_id`.")
+
+
+def _ids(post: StoragePost, new_id: Callable[[], str]) -> Sequence[str]:
+    """The ids of the objects to make room for; a limit beyond what one answer may hold is lowered."""
+    if post.object_ids is not None:
+        return post.object_ids
+    count = DEFAULT_LIMIT if post.limit is None else post.limit
+    return [new_id() for _ in range(min(count, STORAGE_OBJECTS))]
 
 
 def object_key(flow_id: str, name: str, now_ns: int) -> str:
@@ -55,7 +64,7 @@ async def allocate(
         row, flow = await writable_flow(metadata, flow_id)
         media = resolve_backend(backends, post.storage_id)
         content_type = post.content_type or flow["container"]
-        ids: Sequence[str] = post.object_ids or [new_id() for _ in range(post.limit or DEFAULT_LIMIT)]
+        ids = _ids(post, new_id)
         objects = [
             ObjectRow(
                 object_id,

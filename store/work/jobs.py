@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+
 import orjson
 
 from store.core import Store
 from store.domain.collections import flow_ref, source_ref
-from store.domain.deletions import CHUNK, Deletion, delete_chunk, load_document
+from store.domain.deletions import CHUNK, EXPIRY_NS, Deletion, delete_chunk, load_document
 from store.domain.draft import Draft, settled
 from store.domain.flows import Edit, remove_flow
-from store.metadata.query import Query, updated_ns
+from store.errors import Error, Full, Unavailable
+from store.http import error_document, utc_now
+from store.metadata.query import Query, Sort, updated_ns
 from store.metadata.rows import Document, Kind, Row
+from store.models.common import format_time
 from store.timerange import TimeRange
 from store.work.worker import Job
 
@@ -18,53 +23,65 @@ DAY_NS = 24 * 3600 * 1_000_000_000
 GRACE_NS = 3600 * 1_000_000_000
 EVENTS_KEPT_NS = 3 * DAY_NS
 BATCH = 200
+PENDING = ("created", "started")
+_log = logging.getLogger(__name__)
 
 
 async def carry_out_deletions(store: Store) -> bool:
-    """One chunk of the oldest deletion request that is not done, and forget those that have expired."""
-    rows, _ = await store.metadata.page(Query(Kind.DELETION, None, BATCH, reverse=True))
-    for row in rows:
-        request: Document = orjson.loads(row.document)
-        if request["status"] in ("created", "started"):
-            return await _advance(store, row, request)
-        if _expired(request, store.now_ns()):
-            await _forget(store, row)
-    return False
+    """One chunk of each deletion request that is not done, the oldest first."""
+    busy = False
+    for status in PENDING:
+        rows, _ = await store.metadata.page(Query(Kind.DELETION, None, BATCH, reverse=True, status=status))
+        for row in rows:
+            await _advance(store, row)
+            busy = True
+    return busy
 
 
-async def _advance(store: Store, row: Row, request: Document) -> bool:
+async def _advance(store: Store, row: Row) -> None:
+    request: Document = orjson.loads(row.document)
+    try:
+        remaining = await _delete_some(store, row, request)
+    except (Unavailable, Full):
+        raise
+    except Error as exc:
+        _log.error("deletion request %s: %s", row.id, exc)
+        error = error_document(type(exc).__name__, exc.summary, utc_now())
+        await _note(store, row, {"status": "error", "error": error})
+        return
+    if remaining is None:
+        await _note(store, row, {"status": "done", "timerange_remaining": "()"})
+    else:
+        await _note(store, row, {"status": "started", "timerange_remaining": str(remaining)})
+
+
+async def _delete_some(store: Store, row: Row, request: Document) -> TimeRange | None:
+    """Delete a chunk, and the flow behind the last one; what is left, None for nothing."""
     private = orjson.loads(row.private or b"{}")
-    now_ns = store.now_ns()
     asked = Deletion(
         flow_id=request["flow_id"],
         timerange=TimeRange.parse(request["timerange_to_delete"]),
         object_id=private.get("object_id"),
         delete_flow=request["delete_flow"],
         inline=0,
-        edit=Edit(request["created_by"], now_ns, store.new_id()),
+        edit=Edit(request["created_by"], store.now_ns(), store.new_id()),
         new_id=store.new_id,
     )
     flow = await load_document(store.metadata, flow_ref(asked.flow_id))
     if flow is None:
-        await _note(store, row, "done", "()")
-        return True
+        return None
     source = await load_document(store.metadata, source_ref(flow["source_id"]))
     done = await delete_chunk(store.metadata, asked, CHUNK, source)
     if done.more:
-        await _note(store, row, "started", _remaining(asked.timerange, done.stop_ns))
-        return True
+        whole = asked.timerange
+        return whole if done.stop_ns is None else whole.intersection(TimeRange(done.stop_ns, None))
     if asked.delete_flow:
         await remove_flow(store.metadata, asked.flow_id, asked.edit)
-    await _note(store, row, "done", "()")
-    return True
+    return None
 
 
-def _remaining(whole: TimeRange, stop_ns: int | None) -> str:
-    return str(whole if stop_ns is None else whole.intersection(TimeRange(stop_ns, None)))
-
-
-async def _note(store: Store, row: Row, status: str, remaining: str) -> None:
-    """Write down how far a request has come."""
+async def _note(store: Store, row: Row, change: Document) -> None:
+    """Write down how far a request has come; one that has ended is kept for a while."""
 
     async def step() -> None:
         draft = Draft(store.metadata)
@@ -72,15 +89,29 @@ async def _note(store: Store, row: Row, status: str, remaining: str) -> None:
         document = draft.get(row.ref)
         if document is None:
             return
-        time = Edit(None, store.now_ns(), "").time
-        draft.put(row.ref, {**document, "status": status, "timerange_remaining": remaining, "updated": time})
-        await draft.commit(store.now_ns())
+        now_ns = store.now_ns()
+        times = {"updated": format_time(now_ns)}
+        if change["status"] not in PENDING:
+            times["expiry"] = format_time(now_ns + EXPIRY_NS)
+        draft.put(row.ref, {**document, **change, **times})
+        await draft.commit(now_ns)
 
     await settled(step)
 
 
-def _expired(request: Document, now_ns: int) -> bool:
-    return updated_ns(Kind.DELETION, request, 0) < now_ns
+async def forget_deletions(store: Store) -> bool:
+    """Drop deletion requests that have ended and expired."""
+    query = Query(Kind.DELETION, None, BATCH, sort=Sort.EXPIRY, reverse=True)
+    rows, more = await store.metadata.page(query)
+    forgotten = 0
+    for row in rows:
+        request: Document = orjson.loads(row.document)
+        if updated_ns(Kind.DELETION, request, 0) >= store.now_ns():
+            return False
+        if request["status"] not in PENDING:
+            await _forget(store, row)
+            forgotten += 1
+    return more and forgotten > 0
 
 
 async def _forget(store: Store, row: Row) -> None:
@@ -92,17 +123,28 @@ async def _forget(store: Store, row: Row) -> None:
 
 
 async def collect_garbage(store: Store) -> bool:
-    """Remove the bytes of objects that nothing refers to, and of those never registered in time."""
+    """Remove the bytes of objects that nothing refers to, and of those never registered in time.
+
+    What a storage backend that is down, or is not configured any more, cannot remove stays listed.
+    """
     before_ns = store.now_ns() - store.service.min_object_timeout_s * 1_000_000_000 - GRACE_NS
     doomed = await store.metadata.collect(before_ns, BATCH)
     by_backend: dict[str, list[str]] = {}
     for each in doomed:
         by_backend.setdefault(each.backend_id, []).append(each.key)
+    removed = 0
     for backend_id, keys in by_backend.items():
-        if backend_id in store.backends:
-            await store.backends[backend_id].delete(keys)
-    await store.metadata.removed([d for d in doomed if d.backend_id in store.backends])
-    return len(doomed) == BATCH
+        media = store.backends.get(backend_id)
+        if media is None:
+            continue
+        try:
+            await media.delete(keys)
+        except Unavailable as exc:
+            _log.warning("storage backend %s: %d objects wait for removal: %s", backend_id, len(keys), exc)
+            continue
+        await store.metadata.removed([each for each in doomed if each.backend_id == backend_id])
+        removed += len(keys)
+    return removed >= BATCH
 
 
 async def forget_events(store: Store) -> bool:
@@ -113,6 +155,7 @@ async def forget_events(store: Store) -> bool:
 
 JOBS = (
     Job("deletions", 1.0, carry_out_deletions),
+    Job("expiry", 600.0, forget_deletions),
     Job("garbage", 30.0, collect_garbage),
     Job("events", 3600.0, forget_events),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from store.core import Store
@@ -14,12 +14,16 @@ from store.metadata.protocol import Stale
 
 _log = logging.getLogger(__name__)
 LEASE_NS = 60 * 1_000_000_000
+RENEW_S = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """A job: how often it looks for work, and what it does. `run` says whether it did anything and would
-    at once find more."""
+    at once find more.
+
+    A run may be cut off anywhere, and, when a lease is lost, overlap with the next: it must be repeatable.
+    """
 
     name: str
     every_s: float
@@ -33,7 +37,6 @@ class Worker:
         self._store = store
         self._jobs = jobs
         self._holder = holder
-        self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -41,7 +44,7 @@ class Worker:
         self._tasks = [asyncio.create_task(self._loop(job), name=job.name) for job in self._jobs]
 
     async def stop(self) -> None:
-        """End after the step in hand."""
+        """Cut off what is going on; leases are given back."""
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
@@ -56,15 +59,39 @@ class Worker:
 
     async def step(self, job: Job) -> bool:
         """One turn under the job's lease; a failure is logged, and tried again at the next turn."""
-        now_ns = self._store.now_ns()
-        lease = (job.name, self._holder)
         try:
-            if not await self._store.metadata.lease(*lease, now_ns, now_ns + LEASE_NS):
-                return False
-            try:
-                return await job.run(self._store)
-            finally:
-                await self._store.metadata.lease(*lease, now_ns, now_ns)
+            async with self._held(job.name) as held:
+                return held and await job.run(self._store)
         except (Error, Stale) as exc:
             _log.warning("%s: %s", job.name, exc)
-            return False
+        # A fault in one turn must not end all later ones: nobody would notice that nothing is deleted.
+        except Exception:
+            _log.exception("%s", job.name)
+        return False
+
+    @contextlib.asynccontextmanager
+    async def _held(self, name: str) -> AsyncIterator[bool]:
+        """Whether the lease was to be had; it is renewed for as long as it is held."""
+        if not await self._lease(name, LEASE_NS):
+            yield False
+            return
+        renewing = asyncio.create_task(self._renew(name))
+        try:
+            yield True
+        finally:
+            renewing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await renewing
+            await self._lease(name, 0)
+
+    async def _renew(self, name: str) -> None:
+        while True:
+            await asyncio.sleep(RENEW_S)
+            try:
+                await self._lease(name, LEASE_NS)
+            except Error as exc:
+                _log.warning("%s: the lease could not be renewed: %s", name, exc)
+
+    async def _lease(self, name: str, duration_ns: int) -> bool:
+        now_ns = self._store.now_ns()
+        return await self._store.metadata.lease(name, self._holder, now_ns, now_ns + duration_ns)
