@@ -25,7 +25,7 @@ from store.asgi import (
 from store.core import Limits, Store
 from store.domain.service import ServiceFacts
 from store.errors import Error, MethodNotAllowed, NotFound, Unavailable
-from store.http import Request, Response, failure, ok, utc_now
+from store.http import Request, Response, failure, fault, ok, utc_now
 from store.media.config import build, problems
 from store.media.files import Files
 from store.media.protocol import Media
@@ -37,7 +37,7 @@ from store.routes.table import ROUTES, Operation
 from store.routing import Router, decode, decode_query
 from store.settings import InvalidSettings, StoreSettings
 from store.work.jobs import JOBS
-from store.work.worker import Worker
+from store.work.worker import Job, Worker
 
 _log = logging.getLogger(__name__)
 MEDIA = b"/media/"
@@ -54,9 +54,14 @@ class Running:
 
 @asynccontextmanager
 async def run_store(
-    settings: StoreSettings, *, media_keys: tuple[bytes, ...], cursor_keys: tuple[bytes, ...]
+    settings: StoreSettings,
+    *,
+    media_keys: tuple[bytes, ...],
+    cursor_keys: tuple[bytes, ...],
+    jobs: tuple[Job, ...] = JOBS,
 ) -> AsyncIterator[Running]:
-    """Open everything, and close it at the end. Keys are secrets of 32 bytes, newest first.
+    """Open everything, and close it at the end. Keys are secrets of 32 bytes, newest first; `jobs` go on
+    in the background.
 
     Raises `InvalidSettings` for storage backends that cannot be, `errors.Unavailable` for what cannot be
     reached.
@@ -87,7 +92,7 @@ async def run_store(
         trusted=settings.trust_created_by,
     )
     local = {name: media for name, media in backends.items() if isinstance(media, Files)}
-    worker = Worker(store, JOBS, f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+    worker = Worker(store, jobs, f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
     await _report(backends)
     worker.start()
     try:
@@ -137,23 +142,40 @@ class StoreApp:
             return
         except Error as exc:
             response = failure(exc, utc_now())
+        # A fault of ours must still be an answer in the API's own form, and must be found in the log.
+        except Exception:
+            _log.exception("%s %s", method, path.decode("ascii", "replace"))
+            response = fault(utc_now())
         await send_response(send, response.status, response.headers, response.body, head=method == "HEAD")
 
     async def _serve_media(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["query_string"]:
             await self._media(scope, receive, send)
             return
-        pieces = scope["raw_path"].split(b"/")
         try:
-            if len(pieces) != 4:
-                raise NotFound("There is nothing at this path.")
-            backend_id, key = decode(pieces[2]), key_of(decode(pieces[3]))
+            backend_id, key, content_type = await self._place(scope["raw_path"])
         except Error as exc:
             response = failure(exc, utc_now())
             head = scope["method"] == "HEAD"
             await send_response(send, response.status, response.headers, response.body, head=head)
             return
-        await self._media.respond(scope["method"], backend_id, key, scope["headers"], receive, send)
+        method, headers = scope["method"], scope["headers"]
+        await self._media.respond(method, backend_id, key, headers, receive, send, content_type=content_type)
+
+    async def _place(self, path: bytes) -> tuple[str, str, str]:
+        """The backend id, key and content type that an unsigned media URL names. Raises `NotFound` for
+        what is no object's, so that nothing is uploaded that nobody would ever collect."""
+        pieces = path.split(b"/")
+        if len(pieces) != 4:
+            raise NotFound("There is nothing at this path.")
+        backend_id, key = decode(pieces[2]), key_of(decode(pieces[3]))
+        object_id = await self._store.metadata.object_at(backend_id, key)
+        rows = await self._store.metadata.objects([object_id] if object_id is not None else [])
+        for row in rows.values():
+            for instance in row.instances:
+                if (instance.backend_id, instance.key) == (backend_id, key):
+                    return backend_id, key, instance.content_type
+        raise NotFound("There is nothing at this path.")
 
     async def _respond(self, scope: Scope, receive: Receive) -> Response:
         method, path = scope["method"], scope["raw_path"]

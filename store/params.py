@@ -12,6 +12,8 @@ from store.timerange import InvalidTimeRange, TimeRange
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[1-5][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 MIME = re.compile(r"[^\s/]+/[^\s/]+")
+INTEGER = re.compile(r"-?[0-9]+")
+MOST = 10**18 - 1
 E = TypeVar("E", bound=StrEnum)
 
 TagFilters = tuple[tuple[str, frozenset[str]], ...]
@@ -58,12 +60,14 @@ class Params:
         return lowered == "true"
 
     def integer(self, name: str) -> int | None:
-        """A decimal integer of at most 18 digits."""
+        """A decimal integer; one of more than 18 digits counts as the greatest, or the least, of 18."""
         value = self.text(name)
         if value is None:
             return None
-        if not re.fullmatch(r"-?[0-9]{1,18}", value):
+        if not INTEGER.fullmatch(value):
             raise BadRequest(f"`{name}` must be an integer.")
+        if len(value) > 18:
+            return -MOST if value[0] == "-" else MOST
         return int(value)
 
     def limit(self, default: int, maximum: int) -> int:
