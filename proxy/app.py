@@ -17,9 +17,11 @@ import store.errors
 import store.settings
 from proxy import __version__
 from proxy.asgi import App, Doors, ProxyApp, Receive, Scope, Send
+from proxy.asked import Limits
 from proxy.audit import Journal
 from proxy.banner import banner
-from proxy.errors import BadRequest, InvalidSettings, TooLarge
+from proxy.cors import Cors
+from proxy.errors import BadRequest, InvalidSettings, NotFound, TooLarge
 from proxy.gate import Gate
 from proxy.identity.authenticate import Authenticator, create
 from proxy.identity.clients import parse_clients
@@ -28,8 +30,10 @@ from proxy.identity.issuer import resource_metadata
 from proxy.identity.keyring import Keyring
 from proxy.identity.principal import Principal
 from proxy.identity.secrets import provision
+from proxy.objects import NO_MEDIA
 from proxy.policy.files import InvalidPolicy
 from proxy.policy.local import FolderPolicy, LocalDecisions
+from proxy.propagate import Propagation
 from proxy.rules import RULES, Methods, Rule
 from proxy.settings import ProxySettings
 from proxy.sights import PolicySights
@@ -39,6 +43,8 @@ from store.asgi import Disconnected, check_encoding, read_body, send_response
 from store.door import Door
 from store.http import utc_now
 from store.logs import lines, set_up
+from store.media.serve import LocalMedia
+from store.media.signing import key_of
 from store.models.parsing import load
 from store.routing import Router, decode_query
 from store.server import server
@@ -100,6 +106,20 @@ class Plumbing:
         return utc_now()
 
 
+class LocalFiles:
+    """The store's local media, for callers that the gate has admitted."""
+
+    def __init__(self, media: LocalMedia) -> None:
+        self.respond = media.respond
+
+    def key(self, token: str) -> str:
+        """As `asgi.Files.key`."""
+        try:
+            return key_of(token)
+        except store.errors.NotFound as exc:
+            raise NotFound(NO_MEDIA) from exc
+
+
 def policy_folder(settings: ProxySettings) -> Path:
     """The operator's policy folder, or the shipped one where there is none."""
     if settings.policies.is_dir():
@@ -128,7 +148,7 @@ def first_start(settings: Settings) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def run_proxy(settings: Settings) -> AsyncIterator[ProxyApp]:
+async def run_proxy(settings: Settings) -> AsyncIterator[App]:
     """The proxy with its embedded store, for as long as the context lasts.
 
     Raises `InvalidSettings` with everything that is wrong, `store.errors.Unavailable` for what cannot be
@@ -171,7 +191,7 @@ def _assemble(
     policy: FolderPolicy,
     authenticator: Authenticator,
     journal: Journal,
-) -> ProxyApp:
+) -> App:
     decisions = LocalDecisions(policy, time.time)
 
     def defaults(principal: Principal) -> frozenset[str]:
@@ -179,11 +199,20 @@ def _assemble(
 
     plumbing = Plumbing(settings.max_body_bytes)
     sights = PolicySights(decisions, defaults, settings.default_class)
-    upstream = Embedded(Door(running.store))
-    gate = Gate(sights, decisions, upstream, plumbing.load, plumbing.stamp)
-    doors = Doors(_open_doors(settings, running, policy, authenticator), running.media)
+    gate = Gate(
+        sights,
+        decisions,
+        Embedded(Door(running.store), store.errors.Error),
+        plumbing.load,
+        plumbing.stamp,
+        limits=Limits(settings.bulk_segments),
+        propagation=Propagation() if settings.propagate_classes else None,
+    )
+    open_doors = _open_doors(settings, running, policy, authenticator)
+    doors = Doors(open_doors, running.media, LocalFiles(running.media))
     metadata_url = f"{settings.base_url()}{RESOURCE_PATH}"
-    return ProxyApp(gate, authenticator, plumbing, doors, metadata_url, journal)
+    app = ProxyApp(gate, authenticator, plumbing, doors, metadata_url, journal)
+    return Cors(app, settings.cors_origins, (settings.api_key_header,) if settings.api_key_header else ())
 
 
 def _open_doors(
@@ -232,7 +261,7 @@ def _health(running: Running, policy: FolderPolicy) -> App:
 
 def application(settings: Settings) -> App:
     """The proxy as one ASGI application that opens on start-up and closes on shutdown."""
-    running: list[ProxyApp] = []
+    running: list[App] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

@@ -5,21 +5,28 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import orjson
 
 from proxy.audit import Decision, Journal
-from proxy.errors import STATUS, BadRequest, Error, MethodNotAllowed, TooManyRequests, Unauthenticated
-from proxy.gate import Call, Gate, find_rule
+from proxy.errors import (
+    STATUS,
+    BadRequest,
+    Error,
+    MethodNotAllowed,
+    NotFound,
+    TooManyRequests,
+    Unauthenticated,
+)
+from proxy.gate import NO_PATH, Call, Gate, find_rule
 from proxy.identity.authenticate import Authenticator
 from proxy.identity.challenge import www_authenticate
 from proxy.identity.credentials import URL_PARAMETER
 from proxy.identity.principal import Principal
-from proxy.rules import Methods
-from proxy.upstream.protocol import Response
+from proxy.rules import Methods, Target
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -46,13 +53,34 @@ class Plumbing(Protocol):
     def stamp(self) -> str: ...
 
 
+class Files(Protocol):
+    """Media on local files, served to callers that are authorised already."""
+
+    def key(self, token: str) -> str:
+        """What a path's last segment stands for. Raises `errors.NotFound`."""
+
+    async def respond(
+        self,
+        method: str,
+        backend_id: str,
+        key: str,
+        headers: Iterable[tuple[bytes, bytes]],
+        receive: Receive,
+        send: Send,
+        *,
+        content_type: str | None = None,
+    ) -> None:
+        """Send the bytes, or take them in; streaming. Answers its own failures."""
+
+
 @dataclass(frozen=True, slots=True)
 class Doors:
     """Paths that do not pass the gate. `open`: by exact path, for anyone. `media`: signed media, whose
-    signature authorises."""
+    signature authorises. `files`: media behind unsigned URLs, which the gate admits to."""
 
     open: Mapping[bytes, App]
     media: App | None = None
+    files: Files | None = None
 
 
 class ProxyApp:
@@ -86,7 +114,11 @@ class ProxyApp:
         shown = path.decode("ascii", "replace")
         decision = Decision(request_id(scope), scope["method"], shown, time.time())
         try:
-            response = await self._answer(scope, receive, decision)
+            call, principal = await self._understood(scope, receive, decision)
+            if call.rule.target is Target.MEDIA:
+                await self._media(call, principal, scope, receive, send)
+                return
+            response = await self._gate.pass_through(call, principal)
             status, headers, body = response.status, response.headers, response.body
         except Error as exc:
             decision.reason = exc.summary
@@ -97,25 +129,52 @@ class ProxyApp:
         self._journal.add(decision)
         await send_answer(send, scope["method"], status, headers, body, decision.request_id)
 
-    async def _answer(self, scope: Scope, receive: Receive, decision: Decision) -> Response:
+    async def _understood(self, scope: Scope, receive: Receive, decision: Decision) -> tuple[Call, Principal]:
+        """What is asked, and by whom."""
         found = self._plumbing.match(scope["raw_path"])
         query = self._plumbing.query(scope["query_string"])
         principal = await self._who(scope, decision)
         rule, params = find_rule(found, scope["method"])
-        decision.operation = rule.operation
+        decision.rule = rule
         if self._authenticator.config.allow_url_token:
             query = [pair for pair in query if pair[0] != URL_PARAMETER.decode()]
-        return await self._gate.pass_through(
-            Call(
-                scope["method"],
-                scope["raw_path"].decode("ascii"),
-                rule,
-                params,
-                query,
-                lambda: self._plumbing.body(scope, receive),
-                decision,
-            ),
-            principal,
+        call = Call(
+            scope["method"],
+            decision.path,
+            rule,
+            params,
+            query,
+            lambda: self._plumbing.body(scope, receive),
+            decision,
+        )
+        return call, principal
+
+    async def _media(
+        self, call: Call, principal: Principal, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Serve an unsigned media URL. Raises `errors.Error` for every refusal of the gate."""
+        files, decision = self._doors.files, call.decision
+        if files is None:
+            raise NotFound(NO_PATH)
+        key = files.key(call.params["token"])
+        found = await self._gate.admit_media(call, principal, key)
+
+        async def noted(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                decision.status = message["status"]
+                self._journal.add(decision)
+                identifier = (b"x-request-id", decision.request_id.encode())
+                message = {**message, "headers": [*message["headers"], identifier]}
+            await send(message)
+
+        await files.respond(
+            call.method,
+            call.params["backend"],
+            key,
+            scope["headers"],
+            receive,
+            noted,
+            content_type=found.content_type,
         )
 
     async def _who(self, scope: Scope, decision: Decision) -> Principal:

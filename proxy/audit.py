@@ -8,43 +8,67 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from proxy.decide import Caller
+from proxy.rules import Rule
+
 FLUSH_S = 0.2
 MOST_PENDING = 500
 
 
 @dataclass(slots=True)
 class Decision:
-    """Who asked for what, and what came of it. `classes` are the resource's, where one was found. `time_s`
-    is Unix seconds."""
+    """Who asked for what, and what came of it.
+
+    `time_s` is Unix seconds. `rule`: the row that was decided by. `classes` are the resource's, where one
+    was found. `calls`: how often the store was asked. `propagated`: what followed a change of classes.
+    """
 
     request_id: str
     method: str
     path: str
     time_s: float
-    operation: str = ""
+    rule: Rule | None = None
     principal: str = ""
     client: str | None = None
+    caller: Caller | None = None
     classes: frozenset[str] | None = None
-    policy: str = ""
     status: int = 0
     reason: str = ""
+    calls: int = 0
+    propagated: list[dict[str, Any]] | None = None
 
     def record(self) -> dict[str, Any]:
         """The record as it is written down."""
-        return {
+        found: dict[str, Any] = {
             "time": datetime.fromtimestamp(self.time_s, UTC).isoformat(),
             "request_id": self.request_id,
             "method": self.method,
             "path": self.path,
-            "operation": self.operation,
+            "operation": "" if self.rule is None else self.rule.operation,
             "principal": self.principal,
             "client": self.client,
             "classes": None if self.classes is None else sorted(self.classes),
             "verdict": _verdict(self.status),
             "status": self.status,
-            "reason": self.reason,
-            "policy": self.policy,
+            "reason": self.reason or self._ground(),
+            "policy": "" if self.caller is None else self.caller.permissions.policy,
+            "store_calls": self.calls,
         }
+        if self.propagated is not None:
+            found["propagated"] = self.propagated
+        return found
+
+    def _ground(self) -> str:
+        """Why it was allowed."""
+        if self.caller is None or self.rule is None or self.status >= 400:
+            return ""
+        if self.caller.admin:
+            return "administrator"
+        if self.classes is None:
+            return ""
+        action = self.rule.action
+        through = self.caller.held(action) & self.caller.effective(self.classes)
+        return f"{action.value} through {', '.join(sorted(through))}" if through else ""
 
 
 def _verdict(status: int) -> str:

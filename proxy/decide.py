@@ -93,9 +93,11 @@ def change_classes(caller: Caller, before: Classes, after: Classes, denying: Cla
         return "Changing `auth_classes` needs write permission."
     if not after:
         return "Only an administrator removes the last class."
-    if not all(caller.may_assign(name) for name in before ^ after):
+    # A resource without classes has the default one, which its new classes take away.
+    present = caller.effective(before)
+    if not all(caller.may_assign(name) for name in present ^ after):
         return "You may not put on or take off every one of these classes."
-    if not (before - after).isdisjoint(denying):
+    if not (present - after).isdisjoint(denying):
         return "Only an administrator takes off a class that denies somebody."
     if not caller.actions(after) <= caller.actions(before):
         return "The change would give you more permissions than you have."

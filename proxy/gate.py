@@ -6,11 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import orjson
-
+from proxy import bulk
+from proxy.asked import Asked, Authorised, Ground, Limits, enforce
 from proxy.audit import Decision
-from proxy.body import AUTH_CLASSES, Use
-from proxy.decide import Caller, judge, passes_scope
+from proxy.decide import Caller, Verdict, judge, passes_scope
 from proxy.errors import (
     BadRequest,
     BadUpstream,
@@ -19,24 +18,34 @@ from proxy.errors import (
     NotFound,
     Unavailable,
 )
+from proxy.facts import is_weighty, later_refs, refs_of
 from proxy.identity.principal import Principal
+from proxy.objects import NO_MEDIA, backend_named, media_verdict
+from proxy.owner import owner_of
 from proxy.policy.protocol import Decisions
+from proxy.propagate import Propagation
 from proxy.redact import redacted
 from proxy.rules import Action, Check, Methods, Rule, Target
-from proxy.upstream.protocol import Known, ObjectFact, Pairs, Ref, Request, Response, Upstream, View
-from proxy.writes import (
-    UNKNOWN_OBJECT,
-    Asked,
-    Authorised,
-    Ground,
-    authorise,
-    enforce,
-    later_refs,
-    refs_of,
+from proxy.upstream.protocol import (
+    Facts,
+    Known,
+    MediaFact,
+    ObjectFact,
+    Pairs,
+    Ref,
+    Request,
+    Response,
+    Upstream,
+    View,
 )
+from proxy.writes import authorise
 
 TRIES = 3
+DEFAULTS = Limits()
 NO_PATH = "There is nothing at this path."
+_CHANGES_CLASSES = (Check.TAG, Check.PUT_FLOW, Check.PUT_WEBHOOK)
+_OWNED = (Check.NEW_WEBHOOK, Check.PUT_WEBHOOK)
+_ON_BACKENDS = (Check.STORAGE, Check.INSTANCE)
 
 
 @dataclass(slots=True)
@@ -54,10 +63,16 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """A principal's snapshot, ready for use: the caller that decides and the view that filters."""
+    """A principal's snapshot, ready for use: the caller that decides, and the views that filter.
+
+    `view`: what may be read. `any`: what there is any permission on. `shared`: what may be read where an
+    untagged resource is everybody's.
+    """
 
     caller: Caller
     view: View
+    any: View
+    shared: View
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +81,7 @@ class Gathered:
 
     classes: Mapping[Ref, frozenset[str]]
     source_ids: Mapping[str, str]
+    profile_ids: Mapping[str, str]
     collections: Mapping[str, list[dict[str, Any]]]
     objects: Mapping[str, ObjectFact] = field(default_factory=dict)
 
@@ -78,7 +94,7 @@ class Sights(Protocol):
 
 class Gate:
     """Decides and forwards. `load` parses a body strictly and raises `errors.BadRequest`; `stamp` is the
-    time of an error that the gate writes into a body."""
+    time of an error that the gate writes into a body. `propagation` None: classes are not passed on."""
 
     def __init__(
         self,
@@ -87,90 +103,122 @@ class Gate:
         upstream: Upstream,
         load: Callable[[bytes], object],
         stamp: Callable[[], str],
+        *,
+        limits: Limits = DEFAULTS,
+        propagation: Propagation | None = None,
     ) -> None:
         self._sights = sights
         self._decisions = decisions
         self._upstream = upstream
         self._load = load
         self._stamp = stamp
+        self._limits = limits
+        self._propagation = propagation
 
     async def pass_through(self, call: Call, principal: Principal) -> Response:
         """The answer to a call of an authenticated principal. Raises `errors.Error` for every refusal."""
-        rule = call.rule
-        if not passes_scope(principal.scopes, rule.scopes):
-            raise InsufficientScope("The token's scopes do not reach this.", scope=_least(rule.scopes))
-        sight = await self._sights.sight(principal, fresh=_is_weighty(call))
-        call.decision.policy = sight.caller.permissions.policy
+        _check_scope(call.rule, principal)
         if call.method in ("GET", "HEAD"):
-            return await self._read(call, principal, sight)
-        return await self._write(call, principal, sight)
+            return await self._read(call, principal)
+        return await self._write(call, principal)
 
-    async def _read(self, call: Call, principal: Principal, sight: Sight) -> Response:
-        rule, caller = call.rule, sight.caller
+    async def admit_media(self, call: Call, principal: Principal, key: str) -> MediaFact:
+        """What lies at an unsigned media URL, for a caller that may read it or upload it.
+
+        Raises `errors.Error` for every refusal.
+        """
+        rule = call.rule
+        _check_scope(rule, principal)
+        backend = backend_named(tuple(await self._upstream.backends()), call.params["backend"])
+        sight = await self._sight(call, principal)
+        found = await self._upstream.media_at(backend.id, key)
+        if found is None:
+            raise NotFound(NO_MEDIA)
+        known = await self._upstream.look_up([], [found.object_id], sight.view)
+        call.decision.calls += 2
+        fact, classes = known.objects.get(found.object_id), None
+        if fact is not None and rule.action is Action.WRITE:
+            ref = ("flow", fact.flow_id)
+            classes = (await self._upstream.look_up([ref], (), sight.view)).classes.get(ref)
+            call.decision.calls += 1
+        call.decision.classes = classes
+        enforce(media_verdict(sight.caller, rule.action, fact, classes, backend), rule.target)
+        return found
+
+    async def _sight(self, call: Call, principal: Principal, *, fresh: bool = False) -> Sight:
+        sight = await self._sights.sight(principal, fresh=fresh)
+        call.decision.caller = sight.caller
+        return sight
+
+    async def _read(self, call: Call, principal: Principal) -> Response:
+        rule, decision = call.rule, call.decision
+        weighty = rule.target is Target.ADMIN or rule.action is Action.DELETE
+        sight = await self._sight(call, principal, fresh=weighty)
+        caller = sight.caller
         if rule.target is Target.ADMIN and not caller.admin:
             raise NotFound(NO_PATH)
-        request = Request(
-            rule.operation, call.path, call.params, call.query, view=sight.view, actor=principal.name
+        view = _VIEWS.get(rule.target, _readable)(sight)
+        response = await self._upstream.call(
+            Request(rule.operation, call.path, call.params, call.query, b"", view, None, principal.name)
         )
-        response = await self._upstream.call(request)
+        decision.calls += 1
         facts = response.facts
         if facts is None:
-            if response.status == 404 and rule.param:
-                raise NotFound(f"No such {rule.target.value}.")
-            if response.status < 400:
-                raise BadUpstream("The store's answer came without what deciding on it needs.")
-            return response
+            return _without_facts(response, rule)
         if rule.param:
-            call.decision.classes = facts.classes
-            self._check_read(rule, caller, facts.classes, facts.readable)
-        if rule.target is Target.ADMIN or caller.admin:
-            return response
-        related = facts.related
-        if related or rule.target is Target.OBJECT:
+            decision.classes = facts.classes
+            _check_read(rule, caller, facts)
+        if not caller.admin and (facts.related or rule.target is Target.OBJECT):
             response.body = redacted(
-                response.body, rule.body, related, lambda classes: caller.may(Action.READ, classes)
+                response.body, rule.body, facts.related, lambda classes: caller.may(Action.READ, classes)
             )
         return response
 
-    @staticmethod
-    def _check_read(rule: Rule, caller: Caller, classes: frozenset[str] | None, readable: bool) -> None:
-        if rule.target is Target.OBJECT:
-            if not (readable or caller.admin):
-                raise NotFound("No such object.")
-        elif (
-            rule.target is Target.PROFILE
-            and not classes
-            or classes is None
-            and caller.admin
-            and rule.operation == "GET_flows-flowId-segments"
-        ):
-            return
-        else:
-            enforce(judge(caller, rule.action, classes), rule.target)
-
-    async def _write(self, call: Call, principal: Principal, sight: Sight) -> Response:
+    async def _write(self, call: Call, principal: Principal) -> Response:
+        rule = call.rule
         body = await call.body()
-        asked = Asked(call.rule, call.params, dict(call.query), body, self._parsed(call.rule, body))
+        asked = Asked(rule, call.params, call.query, body, self._parsed(rule, body), self._limits)
+        owner = owner_of(principal, int(call.decision.time_s)) if rule.check in _OWNED else None
+        # Permissions are those of now, however long the body took to arrive.
+        fresh = is_weighty(asked)
         for _ in range(TRIES):
+            sight = await self._sight(call, principal, fresh=fresh)
             allowed = await self._authorised(call, asked, sight)
-            if allowed.refused and len(allowed.refused) == _count(asked.document):
-                return self._all_refused(asked, allowed)
-            response = await self._upstream.call(
-                Request(
-                    call.rule.operation,
-                    call.path,
-                    call.params,
-                    call.query,
-                    allowed.body,
-                    sight.view,
-                    allowed.expect,
-                    principal.name,
-                )
+            if len(allowed.refused) == bulk.count(asked.document) and allowed.refused:
+                return bulk.all_refused(asked.document, allowed.refused, self._stamp)
+            request = Request(
+                rule.operation,
+                call.path,
+                call.params,
+                call.query,
+                allowed.body,
+                sight.view,
+                allowed.expect,
+                principal.name,
+                owner,
             )
+            response = await self._upstream.call(request)
+            call.decision.calls += 1
             if response.status != 409:
-                return self._with_refused(response, asked, allowed) if allowed.refused else response
-            sight = await self._sights.sight(principal, fresh=True)
+                return await self._settled(call, principal, sight, allowed, response)
+            fresh = True
         raise Unavailable("Others keep changing what this request rests on. Try again.", retry_after_s=1)
+
+    async def _settled(
+        self, call: Call, principal: Principal, sight: Sight, allowed: Authorised, response: Response
+    ) -> Response:
+        if allowed.refused:
+            return bulk.with_refused(response, allowed, self._stamp)
+        if self._propagation is not None and allowed.spreads and response.status < 300:
+            call.decision.propagated = await self._propagation.run(
+                self._upstream,
+                sight.caller,
+                sight.view,
+                await self._decisions.denying(),
+                principal.name,
+                allowed.spreads,
+            )
+        return response
 
     def _parsed(self, rule: Rule, body: bytes) -> object:
         """The body of a write whose rule looks into it, or what is wrong with it."""
@@ -182,61 +230,22 @@ class Gate:
             return exc
 
     async def _authorised(self, call: Call, asked: Asked, sight: Sight) -> Authorised:
+        """A write as it may be forwarded, decided on what is there now."""
+        rule, decision = call.rule, call.decision
         refs, objects = refs_of(asked)
-        known: Known = await self._upstream.look_up(refs, objects, sight.view)
+        known: Known = _NOTHING
+        if refs or objects:
+            known = await self._upstream.look_up(refs, objects, sight.view)
+            decision.calls += 1
         more = later_refs(asked, known)
         if more:
             known = _both(known, await self._upstream.look_up(more, (), sight.view))
-        if call.rule.param and call.rule.target is not Target.OBJECT:
-            call.decision.classes = known.classes.get(asked.target)
-        changes_classes = call.rule.check in (Check.TAG, Check.PUT_FLOW)
-        denying = await self._decisions.denying() if changes_classes else frozenset[str]()
-        backends = (
-            await self._upstream.backends() if call.rule.check in (Check.STORAGE, Check.INSTANCE) else ()
-        )
+            decision.calls += 1
+        if rule.param and rule.target is not Target.OBJECT:
+            decision.classes = known.classes.get(asked.target)
+        denying = await self._decisions.denying() if rule.check in _CHANGES_CLASSES else frozenset[str]()
+        backends = await self._upstream.backends() if rule.check in _ON_BACKENDS else ()
         return authorise(asked, Ground(sight.caller, known, denying, backends))
-
-    def _all_refused(self, asked: Asked, allowed: Authorised) -> Response:
-        if not isinstance(asked.document, list) or len(asked.document) == 1:
-            raise BadRequest(UNKNOWN_OBJECT)
-        failed = [self._failure(use, UNKNOWN_OBJECT) for use in allowed.refused.values()]
-        return Answer.of(200, {"failed_segments": failed})
-
-    def _with_refused(self, response: Response, asked: Asked, allowed: Authorised) -> Response:
-        """The answer to the segments that were forwarded, together with those that were not."""
-        failed = [self._failure(use, UNKNOWN_OBJECT) for use in allowed.refused.values()]
-        if response.status == 200:
-            return Answer.of(
-                200, {"failed_segments": failed + orjson.loads(response.body)["failed_segments"]}
-            )
-        if response.status == 201:
-            return Answer.of(200, {"failed_segments": failed})
-        forwarded = orjson.loads(allowed.body)
-        if response.status != 400 or len(forwarded) != 1:
-            return response
-        entry = {"object_id": forwarded[0]["object_id"], "error": orjson.loads(response.body)}
-        return Answer.of(200, {"failed_segments": [*failed, entry]})
-
-    def _failure(self, use: Use, summary: str) -> dict[str, Any]:
-        """One entry of flow-segment-bulk-failure.json, as the store itself would write it."""
-        error = {"type": "BadRequest", "summary": summary, "message": summary, "time": self._stamp()}
-        timerange = {} if use.timerange is None else {"timerange": use.timerange}
-        return {"object_id": use.object_id, **timerange, "error": error}
-
-
-@dataclass(slots=True)
-class Answer:
-    """An answer that the proxy makes itself."""
-
-    status: int
-    headers: list[tuple[str, str]]
-    body: bytes
-    facts: None = None
-
-    @classmethod
-    def of(cls, status: int, document: object) -> Answer:
-        """With a JSON body."""
-        return cls(status, [("content-type", "application/json")], orjson.dumps(document))
 
 
 def find_rule(found: tuple[Methods, dict[str, str]] | None, method: str) -> tuple[Rule, dict[str, str]]:
@@ -251,29 +260,49 @@ def find_rule(found: tuple[Methods, dict[str, str]] | None, method: str) -> tupl
     return rule, params
 
 
-def _is_weighty(call: Call) -> bool:
-    """Whether the decision must not rest on a snapshot some seconds old."""
-    rule = call.rule
-    return (
-        rule.action is Action.DELETE
-        or rule.target is Target.ADMIN
-        or (rule.check is Check.TAG and call.params.get("name") == AUTH_CLASSES)
-    )
+def _check_scope(rule: Rule, principal: Principal) -> None:
+    if not passes_scope(principal.scopes, rule.scopes):
+        # The scope to ask for is not the administrator's where another one will do.
+        least = min(rule.scopes, key=lambda scope: (scope.endswith("/admin"), scope))
+        raise InsufficientScope("The token's scopes do not reach this.", scope=least)
 
 
-def _least(scopes: frozenset[str]) -> str:
-    """The scope to ask for: not the administrator's where another one will do."""
-    return min(scopes, key=lambda scope: (scope.endswith("/admin"), scope))
+def _without_facts(response: Response, rule: Rule) -> Response:
+    """An answer that says nothing of whom it is for: only a refusal may go out so."""
+    if response.status == 404 and rule.param:
+        enforce(Verdict.HIDE, rule.target)
+    if response.status < 400:
+        raise BadUpstream("The store's answer cannot be checked.")
+    return response
 
 
-def _count(document: object) -> int:
-    return len(document) if isinstance(document, list) else 1
+def _check_read(rule: Rule, caller: Caller, facts: Facts) -> None:
+    """Raise what the caller may not read."""
+    classes = facts.classes
+    if caller.admin and (classes is not None or rule.operation == "GET_flows-flowId-segments"):
+        return
+    if rule.target is Target.OBJECT:
+        enforce(Verdict.ALLOW if facts.readable or caller.admin else Verdict.HIDE, rule.target)
+    elif rule.target is not Target.PROFILE or classes != frozenset():
+        enforce(judge(caller, rule.action, classes), rule.target)
+
+
+def _readable(sight: Sight) -> View:
+    return sight.view
+
+
+_VIEWS: Mapping[Target, Callable[[Sight], View]] = {
+    Target.BACKENDS: lambda sight: sight.any,
+    Target.PROFILES: lambda sight: sight.shared,
+}
+_NOTHING = Gathered({}, {}, {}, {})
 
 
 def _both(one: Known, other: Known) -> Gathered:
     return Gathered(
         {**one.classes, **other.classes},
         {**one.source_ids, **other.source_ids},
+        {**one.profile_ids, **other.profile_ids},
         {**one.collections, **other.collections},
         {**one.objects, **other.objects},
     )

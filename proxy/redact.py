@@ -65,13 +65,16 @@ def merged(
 
     Each hidden member stays right behind the nearest member before it that is still there.
     """
-    result = list(asked)
-    place = 0
+    kept = {item["id"] for item in asked}
+    behind: dict[str | None, list[dict[str, Any]]] = {}
+    anchor = None
     for item in current:
         if item["id"] in hidden:
-            result.insert(place, item)
-            place += 1
-        else:
-            kept = next((n for n, known in enumerate(result) if known.get("id") == item["id"]), None)
-            place = place if kept is None else kept + 1
+            behind.setdefault(anchor, []).append(item)
+        elif item["id"] in kept:
+            anchor = item["id"]
+    result = behind.pop(None, [])
+    for item in asked:
+        result.append(item)
+        result += behind.pop(item["id"], [])
     return result

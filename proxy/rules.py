@@ -22,11 +22,18 @@ class Action(Enum):
 
 
 class Target(Enum):
-    """What a rule decides on: the classes of the resource that a path parameter names, or something else."""
+    """What a rule decides on: the classes of the resource that a path parameter names, or something else.
+
+    LIST: what may be read is listed; PROFILES: that and what is untagged; BACKENDS: what there is any
+    permission on. MEDIA: the bytes behind an unsigned URL.
+    """
 
     NOTHING = "nothing"
     ADMIN = "admin"
     LIST = "list"
+    BACKENDS = "storage backends"
+    PROFILES = "profiles"
+    MEDIA = "media"
     SOURCE = "source"
     FLOW = "flow"
     PROFILE = "profile"
@@ -76,14 +83,16 @@ class Rule:
 _R, _W, _D, _A = (frozenset((scope, ADMIN)) for scope in (READ, WRITE, DELETE, ADMIN))
 _ANY = frozenset((READ, WRITE, DELETE, ADMIN))
 Methods = Mapping[str, Rule]
+MEDIA_PATH = "/media/{backend}/{token}"
+"""The unsigned URL of bytes on local files. Not of the specification, and not answered by the store's API."""
 
 
 def _open(operation: str, scopes: frozenset[str] = _ANY) -> Rule:
     return Rule(operation, scopes, Target.NOTHING)
 
 
-def _list(operation: str, body: Body = Body.DOCUMENTS, scopes: frozenset[str] = _R) -> Rule:
-    return Rule(operation, scopes, Target.LIST, body=body)
+def _list(operation: str, body: Body = Body.DOCUMENTS) -> Rule:
+    return Rule(operation, _R, Target.LIST, body=body)
 
 
 def _properties(
@@ -132,7 +141,7 @@ RULES: dict[str, Methods] = {
         "GET": _open("GET_service"),
         "POST": Rule("POST_service", _A, Target.ADMIN),
     },
-    "/service/storage-backends": {"GET": _list("GET_storage-backends", Body.NOTHING, _ANY)},
+    "/service/storage-backends": {"GET": Rule("GET_storage-backends", _ANY, Target.BACKENDS)},
     "/sources": {"GET": _list("GET_sources")},
     _SOURCE: {
         "GET": Rule("GET_sources-sourceId", _R, Target.SOURCE, Action.READ, "sourceId", body=Body.DOCUMENT),
@@ -142,7 +151,7 @@ RULES: dict[str, Methods] = {
     "/flows": {"GET": _list("GET_flows")},
     _FLOW: {
         "GET": _flow("GET", "", _R, Action.READ, body=Body.DOCUMENT),
-        "PUT": _flow("PUT", "", _W, Action.WRITE, check=Check.PUT_FLOW, body=Body.DOCUMENT),
+        "PUT": _flow("PUT", "", _W, Action.WRITE, check=Check.PUT_FLOW),
         "DELETE": _flow("DELETE", "", _D, Action.DELETE),
     },
     **_tags(Target.FLOW, _FLOW, "flowId", "flows-flowId"),
@@ -178,9 +187,13 @@ RULES: dict[str, Methods] = {
         ),
     },
     "/flow-delete-requests": {
-        "GET": Rule("GET_flow-delete-requests", _A, Target.ADMIN, body=Body.NOTHING),
+        "GET": Rule("GET_flow-delete-requests", _A, Target.ADMIN),
     },
     "/flow-delete-requests/{request-id}": {
         "GET": Rule("GET_flow-delete-requests-request-id", _D, Target.DELETION, Action.DELETE, "request-id"),
+    },
+    MEDIA_PATH: {
+        "GET": Rule("GET_media", _R, Target.MEDIA, Action.READ, "token"),
+        "PUT": Rule("PUT_media", _W, Target.MEDIA, Action.WRITE, "token"),
     },
 }

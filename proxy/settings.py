@@ -107,6 +107,13 @@ class ProxySettings(BaseModel):
     default_class: str | None = Field(
         default=None, description="What untagged resources count as; by default they are for administrators."
     )
+    propagate_classes: bool = Field(
+        default=False,
+        description="Pass changes of a source's or a collection's classes on to its flows or members.",
+    )
+    bulk_segments: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=10_000, description="Segments that one request may register."
+    )
     cors_origins: tuple[str, ...] = Field(
         default=(), description="Origins of web pages that may call the API from a browser."
     )

@@ -36,7 +36,18 @@ class PolicySights:
         if kept is not None and kept[0] is permissions:
             return kept[1]
         caller = Caller(permissions, self._default_class, self._defaults(principal))
-        view = View(permissions.admin, permissions.read, permissions.denied, self._default_class)
-        sight = Sight(caller, view)
+        sight = sight_of(caller)
         self._kept[principal] = (permissions, sight)
         return sight
+
+
+def sight_of(caller: Caller) -> Sight:
+    """The views that go with a caller."""
+    held, default = caller.permissions, caller.default_class
+    return Sight(
+        caller,
+        view=View(held.admin, held.read, held.denied, default),
+        any=View(held.admin, held.read | held.write | held.delete, held.denied, default),
+        # No class is the empty text: it stands for having none.
+        shared=View(held.admin, held.read | {""}, held.denied, ""),
+    )

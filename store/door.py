@@ -68,10 +68,11 @@ class CallLike(Protocol):
 @dataclass(frozen=True, slots=True)
 class Known:
     """Facts about several resources; what has no entry does not exist. Flows have their source, and their
-    collection where there is one."""
+    profile and collection where there is one."""
 
     classes: Mapping[tuple[str, str], frozenset[str]]
     source_ids: Mapping[str, str]
+    profile_ids: Mapping[str, str]
     collections: Mapping[str, list[dict[str, Any]]]
     objects: Mapping[str, ObjectFact]
 
@@ -81,8 +82,17 @@ class BackendFact:
     """A storage backend, for deciding who may use it."""
 
     id: str
+    label: str | None
     classes: frozenset[str]
     default: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MediaFact:
+    """The object whose bytes lie at a key, and their type."""
+
+    object_id: str
+    content_type: str
 
 
 class Door:
@@ -93,6 +103,7 @@ class Door:
         self._backends = tuple(
             BackendFact(
                 media.backend.id,
+                media.backend.label,
                 tag_values(dict(media.backend.tags), "auth_classes"),
                 media.backend.default,
             )
@@ -121,21 +132,28 @@ class Door:
     ) -> Known:
         """Facts about resources, of one snapshot, and about objects, of another."""
         rows = await self._store.metadata.rows(Ref(Kind(kind), name) for kind, name in refs)
-        source_ids, collections = {}, {}
+        source_ids, profile_ids, collections = {}, {}, {}
         for ref, row in rows.items():
             if ref.kind is Kind.FLOW:
                 document = orjson.loads(row.document)
                 source_ids[ref.id] = document["source_id"]
+                if "profile_id" in document:
+                    profile_ids[ref.id] = document["profile_id"]
                 if "flow_collection" in document:
                     collections[ref.id] = document["flow_collection"]
         wanted = list(objects)
         facts = await self._store.metadata.object_facts(wanted, _view(view)) if wanted else {}
         classes = {(ref.kind.value, ref.id): _classes(row) for ref, row in rows.items()}
-        return Known(classes, source_ids, collections, facts)
+        return Known(classes, source_ids, profile_ids, collections, facts)
 
-    async def object_at(self, backend_id: str, key: str) -> str | None:
-        """The object whose bytes lie at a key."""
-        return await self._store.metadata.object_at(backend_id, key)
+    async def media_at(self, backend_id: str, key: str) -> MediaFact | None:
+        """The object whose bytes lie at a key, and their type."""
+        object_id = await self._store.metadata.object_at(backend_id, key)
+        row = (await self._store.metadata.objects([object_id])).get(object_id) if object_id else None
+        for instance in row.instances if row else ():
+            if row and (instance.backend_id, instance.key) == (backend_id, key):
+                return MediaFact(row.id, instance.content_type)
+        return None
 
     async def backends(self) -> Sequence[BackendFact]:
         """All storage backends."""

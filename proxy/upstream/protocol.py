@@ -37,7 +37,8 @@ class Expect:
 
 @dataclass(slots=True)
 class Request:
-    """One call of an operation, its query decoded. `path` is as the client spelt it."""
+    """One call of an operation, its query decoded. `path` is as the client spelt it. `owner`: who a webhook
+    is to belong to, opaque to the store."""
 
     operation: str
     path: str
@@ -47,6 +48,7 @@ class Request:
     view: View | None = None
     expect: Expect | None = None
     actor: str | None = None
+    owner: bytes | None = None
 
 
 class Facts(Protocol):
@@ -113,6 +115,10 @@ class Known(Protocol):
         """The source of each flow looked up."""
 
     @property
+    def profile_ids(self) -> Mapping[str, str]:
+        """The profile of each flow looked up that is linked to one."""
+
+    @property
     def collections(self) -> Mapping[str, list[dict[str, Any]]]:
         """The `flow_collection` of each flow looked up that has one."""
 
@@ -129,12 +135,28 @@ class BackendFact(Protocol):
         """Its id."""
 
     @property
+    def label(self) -> str | None:
+        """What instances on it are called."""
+
+    @property
     def classes(self) -> frozenset[str]:
         """Its classes."""
 
     @property
     def default(self) -> bool:
         """Whether it is used when a client names none."""
+
+
+class MediaFact(Protocol):
+    """The bytes at a key of a local storage backend."""
+
+    @property
+    def object_id(self) -> str:
+        """The object that they are, or will be."""
+
+    @property
+    def content_type(self) -> str:
+        """What they were declared to be."""
 
 
 class Upstream(Protocol):
@@ -152,8 +174,8 @@ class Upstream(Protocol):
         """Facts about resources and objects, as few calls as can be; `view` finds the witnesses."""
         ...
 
-    async def object_at(self, backend_id: str, key: str) -> str | None:
-        """The object whose bytes lie at a key of a local storage backend."""
+    async def media_at(self, backend_id: str, key: str) -> MediaFact | None:
+        """What lies at a key of a local storage backend, uploaded or not."""
         ...
 
     async def backends(self) -> Sequence[BackendFact]:
