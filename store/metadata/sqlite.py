@@ -201,8 +201,9 @@ class Sqlite:
         sql = """DELETE FROM events WHERE sequence IN
             (SELECT sequence FROM events WHERE time_ns < ? LIMIT ?)"""
         values = (before_ns, FORGET_CHUNK)
-        while await self._writer.run(lambda connection: connection.execute(sql, values).rowcount):
-            pass
+        gone = FORGET_CHUNK
+        while gone == FORGET_CHUNK:
+            gone = await self._writer.run(lambda connection: connection.execute(sql, values).rowcount)
 
     async def lease(self, name: str, holder: str, now_ns: int, until_ns: int) -> bool:
         """Take, renew or give back a lease."""

@@ -75,19 +75,16 @@ class Readers:
 
     async def single(self, work: Work[T]) -> T:
         """The result of a read of one statement. Raises `errors.Unavailable`, `errors.BadRequest`."""
-        try:
-            return self._mine(BUDGET).single(work)
-        except sqlite3.Error as exc:
-            if primary(exc) not in _MOVES:
-                raise translated(exc) from exc
-        except UNSTORABLE as exc:
-            raise unstorable() from exc
-        return await self.long(work)
+        return await self._short(_Reader.single, work)
 
     async def snapshot(self, work: Work[T]) -> T:
         """The result of a read in one snapshot, which must be repeatable. Raises as `single` does."""
+        return await self._short(_Reader.snapshot, work)
+
+    async def _short(self, read: Callable[[_Reader, Work[T]], T], work: Work[T]) -> T:
+        """A read on the event loop, moved to a thread when it takes long or meets a lock."""
         try:
-            return self._mine(BUDGET).snapshot(work)
+            return read(self._mine(BUDGET), work)
         except sqlite3.Error as exc:
             if primary(exc) not in _MOVES:
                 raise translated(exc) from exc

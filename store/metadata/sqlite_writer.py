@@ -81,7 +81,11 @@ class Writer:
         self._thread.start()
 
     async def run(self, work: Work[T]) -> T:
-        """The result of `work`, once it is committed; what it raises, once nothing of it is left."""
+        """The result of `work`, once it is committed; what it raises, once nothing of it is left.
+
+        A caller that is cancelled meanwhile does not undo it. `work` may be run again after a failure of
+        the database that others caused, when nothing of the first time is left.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         with self._lock:
