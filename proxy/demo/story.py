@@ -178,7 +178,8 @@ def judge(content: media.Content, first: int, stop: int) -> tuple[str, bool]:
     covered = bool(sound) and sound[0] <= begin and sound[-1] + media.CODED_TICKS >= end
     flaws = [("pictures wrong", right), ("sound has gaps", gapless), ("sound is short", covered)]
     wrong = ", ".join(flaw for flaw, absent in flaws if not absent)
-    return f"{len(pictures)} pictures {wrong or 'and sound right'}", not wrong
+    says = f": {wrong}" if wrong else " and sound right"
+    return f"{len(pictures)} pictures{says}", not wrong
 
 
 def _paths(essence: Essence) -> list[str]:

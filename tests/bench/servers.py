@@ -35,13 +35,14 @@ def process(arguments: list[str], environ: dict[str, str], port: int) -> Iterato
         stderr=subprocess.DEVNULL,
     )
     try:
-        yield _first_answer(running, port, began)
+        yield first_answer(running, port, began)
     finally:
         running.terminate()
         running.wait(20)
 
 
-def _first_answer(running: subprocess.Popen[bytes], port: int, began: float) -> float:
+def first_answer(running: subprocess.Popen[bytes], port: int, began: float) -> float:
+    """The seconds from `began` to the first answer of a process. RuntimeError when it ends before."""
     while time.perf_counter() - began < 60:
         if running.poll() is not None:
             raise RuntimeError(f"the server ended with status {running.returncode}")
