@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from store import errors
 from store.metadata.query import Query, Sort
 from store.metadata.sqlite_objects import json_array
 from store.metadata.sqlite_rows import CLASSES, NONE, ROW
@@ -14,6 +15,7 @@ from store.view import View
 
 Value = str | int
 
+MOST_TAGS: Final = 100
 COLUMNS: Final = ("format", "codec", "profile_id", "status", "frame_width", "frame_height", "init_segments")
 SORT_COLUMN: Final = {
     Sort.CREATED: "created_rank",
@@ -23,7 +25,8 @@ SORT_COLUMN: Final = {
     Sort.URL: "sort_text",
 }
 
-_HAS = "EXISTS (SELECT 1 FROM terms t WHERE t.kind = r.kind AND t.id = r.id AND t.facet = ? AND t.value {})"
+_HAS = """EXISTS (SELECT 1 FROM terms t
+    WHERE t.kind = {1}.kind AND t.id = {1}.id AND t.facet = ? AND t.value {0})"""
 _HAS_NOT = f"NOT {_HAS}"
 _ANY = "IN (SELECT value FROM json_each(?))"
 
@@ -63,16 +66,21 @@ class Plan:
 
 
 def plan_of(query: Query) -> Plan:
-    """How to find what a query asks for, its view and ids left aside."""
+    """How to find what a query asks for, its view and ids left aside.
+
+    Raises `errors.BadRequest` for more filters than one statement should carry.
+    """
+    if len(query.tags) + len(query.tag_exists) > MOST_TAGS:
+        raise errors.BadRequest(f"More than {MOST_TAGS} filters by tag are not supported.")
     facets = [Facet(f"tag.{name}", tuple(sorted(values))) for name, values in query.tags]
     facets += [Facet("tag_exists", (name,)) for name, wanted in query.tag_exists if wanted]
     if query.source_id is not None:
         facets.append(Facet("source_id", (query.source_id,)))
-    if query.collected_by is not None:
+    view = None if query.view is None or query.view.admin else query.view
+    if query.collected_by is not None and (query.collected_by or view is None):
         facets.append(Facet("collected_by", tuple(sorted(query.collected_by)) or (NONE,)))
     if query.label is not None:
         facets.append(Facet("label", (query.label,)))
-    view = None if query.view is None or query.view.admin else query.view
     void = any(not facet.values for facet in facets) or (view is not None and not allowed(view).values)
     return Plan(tuple(facets), tuple(_conditions(query)), view, void)
 
@@ -91,7 +99,9 @@ def _conditions(query: Query) -> list[Condition]:
             found.append(Condition(f"r.{name} = ?", (value,)))
     for name, wanted in query.tag_exists:
         if not wanted:
-            found.append(Condition(_HAS_NOT.format("= ?"), ("tag_exists", name)))
+            found.append(Condition(_HAS_NOT.format("= ?", "r"), ("tag_exists", name)))
+    if query.collected_by == frozenset() and query.view is not None and not query.view.admin:
+        found.append(_uncollected(query.view))
     if query.timerange is not None:
         found.append(_timerange(query.timerange))
     return found
@@ -115,20 +125,38 @@ def _timerange(within: TimeRange) -> Condition:
     return Condition(f"({last}) {behind}", tuple(values))
 
 
-def condition_of(facet: Facet) -> Condition:
+def condition_of(facet: Facet, row: str = "r") -> Condition:
     """A facet as a condition on rows that were found by something else."""
     if len(facet.values) == 1:
-        return Condition(_HAS.format("= ?"), (facet.name, facet.values[0]))
-    return Condition(_HAS.format(_ANY), (facet.name, facet.values_text))
+        return Condition(_HAS.format("= ?", row), (facet.name, facet.values[0]))
+    return Condition(_HAS.format(_ANY, row), (facet.name, facet.values_text))
 
 
-def visible(view: View) -> list[Condition]:
+def visible(view: View, row: str = "r") -> list[Condition]:
     """A view as conditions."""
-    found = [condition_of(allowed(view))]
+    found = [condition_of(allowed(view), row)]
     if view.deny:
         denied = Facet(CLASSES, tuple(sorted(view.deny)))
-        found.append(Condition(_HAS_NOT.format(_ANY), (CLASSES, denied.values_text)))
+        found.append(Condition(_HAS_NOT.format(_ANY, row), (CLASSES, denied.values_text)))
     return found
+
+
+def _uncollected(view: View) -> Condition:
+    """Collected by nothing that the view sees."""
+    seen = joined(visible(view, "p"))
+    sql = f"""NOT EXISTS (SELECT 1 FROM terms c CROSS JOIN resources p
+        ON p.kind = c.kind AND p.id = c.value
+        WHERE c.kind = r.kind AND c.id = r.id AND c.facet = 'collected_by'{seen.sql})"""
+    return Condition(sql, seen.values)
+
+
+def seen_among(view: View) -> Condition:
+    """Of ids, those that the view sees: a whole statement. Parameters: the ids (a JSON array), the kind,
+    then these values."""
+    passes = joined(visible(view))
+    sql = f"""SELECT r.id FROM json_each(?) w
+        CROSS JOIN resources r ON r.kind = ? AND r.id = w.value{passes.sql}"""
+    return Condition(sql, passes.values)
 
 
 def joined(conditions: Iterable[Condition]) -> Condition:

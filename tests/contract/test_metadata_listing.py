@@ -221,6 +221,22 @@ async def test_many_ids_may_be_asked_for(metadata: Database) -> None:
     assert not more
 
 
+async def test_any_number_of_filters_by_tag_is_answered_or_a_bad_request(metadata: Database) -> None:
+    store = await metadata.fresh()
+    await put_all(store, [put(flow("f", "a", tags={"t": "x"}))])
+    for count in (50, 5_000):
+        many = (("t", frozenset(("x", "y"))),) * count
+        for query in (
+            Query(Kind.FLOW, view("a"), 5, tags=many),
+            Query(Kind.FLOW, None, 5, tag_exists=(("u", False),) * count),
+        ):
+            try:
+                rows, _ = await store.page(query)
+                assert [row.id for row in rows] == ["f"]
+            except errors.BadRequest as error:
+                assert error.summary
+
+
 async def test_values_beyond_the_database_are_bad_requests_or_match_nothing(metadata: Database) -> None:
     store = await metadata.fresh()
     await put_all(store, [put(flow("f", "a"))])
