@@ -168,7 +168,9 @@ class Writer:
         """Leave no transaction behind: closing rolls it back, and what may be broken is not used again."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.close()
+            # A connection that cannot even be closed is left to the collector; the thread goes on.
+            with contextlib.suppress(sqlite3.Error):
+                connection.close()
 
 
 def _told(error: Exception) -> Exception:
