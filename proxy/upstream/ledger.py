@@ -1,0 +1,106 @@
+"""What the proxy must remember about a foreign upstream: which flow an object was allocated for, and the
+classes of a flow whose deletion was asked for. TAMS tells neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import orjson
+
+KEPT_S = 30 * 86_400
+T = TypeVar("T")
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS allocated
+  (upstream TEXT, object_id TEXT, flow_id TEXT, at_s INTEGER, PRIMARY KEY (upstream, object_id))
+  WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS deletions
+  (upstream TEXT, id TEXT, classes TEXT, at_s INTEGER, PRIMARY KEY (upstream, id)) WITHOUT ROWID;
+"""
+
+
+class Ledger(Protocol):
+    """Remembers for one upstream, across restarts."""
+
+    async def allocate(self, object_ids: Sequence[str], flow_id: str) -> None:
+        """Objects were allocated for a flow; the first allocation of an id counts."""
+        ...
+
+    async def allocated(self, object_ids: Sequence[str]) -> dict[str, str]:
+        """The flow of each object that was allocated through here."""
+        ...
+
+    async def delete(self, request_id: str, classes: frozenset[str]) -> None:
+        """The deletion of a flow of these classes, or of its segments, goes on as that request."""
+        ...
+
+    async def deletion(self, request_id: str) -> frozenset[str] | None:
+        """The classes of that flow, None where the request was not made through here."""
+        ...
+
+
+class SqliteLedger:
+    """A ledger in a file, for upstreams told apart by `upstream`. `clock` gives Unix seconds.
+
+    Entries are kept for 30 days: longer than any object stays unregistered.
+    """
+
+    def __init__(self, path: Path, upstream: str, clock: Callable[[], float]) -> None:
+        self._upstream = upstream
+        self._clock = clock
+        self._thread = ThreadPoolExecutor(1, "ledger")
+        self._connection = self._thread.submit(_opened, path, clock()).result()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._thread.submit(self._connection.close).result()
+        self._thread.shutdown()
+
+    async def allocate(self, object_ids: Sequence[str], flow_id: str) -> None:
+        """As `Ledger.allocate`; durable when it returns."""
+        rows = [(self._upstream, name, flow_id, int(self._clock())) for name in object_ids]
+        await self._do(lambda c: c.executemany("INSERT OR IGNORE INTO allocated VALUES (?, ?, ?, ?)", rows))
+
+    async def allocated(self, object_ids: Sequence[str]) -> dict[str, str]:
+        """As `Ledger.allocated`."""
+        if not object_ids:
+            return {}
+        return await self._do(lambda c: self._found(c, object_ids))
+
+    def _found(self, connection: sqlite3.Connection, object_ids: Sequence[str]) -> dict[str, str]:
+        asked = "SELECT flow_id FROM allocated WHERE upstream = ? AND object_id = ?"
+        rows = {name: connection.execute(asked, (self._upstream, name)).fetchone() for name in object_ids}
+        return {name: row[0] for name, row in rows.items() if row is not None}
+
+    async def delete(self, request_id: str, classes: frozenset[str]) -> None:
+        """As `Ledger.delete`; durable when it returns."""
+        row = (self._upstream, request_id, orjson.dumps(sorted(classes)).decode(), int(self._clock()))
+        await self._do(lambda c: c.execute("INSERT OR REPLACE INTO deletions VALUES (?, ?, ?, ?)", row))
+
+    async def deletion(self, request_id: str) -> frozenset[str] | None:
+        """As `Ledger.deletion`."""
+        asked = "SELECT classes FROM deletions WHERE upstream = ? AND id = ?"
+        row = await self._do(lambda c: c.execute(asked, (self._upstream, request_id)).fetchone())
+        return None if row is None else frozenset(orjson.loads(row[0]))
+
+    async def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        def step() -> T:
+            with self._connection:
+                return work(self._connection)
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, step)
+
+
+def _opened(path: Path, now_s: float) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=10)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.executescript(_SCHEMA)
+    with connection:
+        for table in ("allocated", "deletions"):
+            connection.execute(f"DELETE FROM {table} WHERE at_s < ?", (int(now_s) - KEPT_S,))
+    return connection
