@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from store.errors import Error
+from store.metadata.keys import DeleteKey, KeyQuery, KeyRow, PutKey
 from store.metadata.query import Query, SegmentQuery
 from store.metadata.rows import (
     Change,
@@ -164,6 +165,35 @@ class Metadata(Protocol):
     async def hold(self, object_ids: Iterable[str], reference: str, holder: str, held: bool) -> None:
         """Add or drop a reference of the kinds KEY and STREAM (`rows.Reference`) to objects. Raises
         `errors.NotFound` when one of those to be held does not exist; then none is held."""
+        ...
+
+    async def key(self, name: str) -> KeyRow | None:
+        """A key with the bytes, or the object, that it points to, of one snapshot; None without one."""
+        ...
+
+    async def keys(self, query: KeyQuery) -> tuple[list[str], bool]:
+        """The names of a listing, ascending by code points, at most `query.limit`, and whether more follow.
+
+        Never short because of names outside the ranges, and what it costs does not grow with them.
+        `query.after` need not exist (any more).
+        """
+        ...
+
+    async def reserve(self, row: ObjectRow) -> ObjectRow:
+        """Create the row of a new object that belongs to no flow (`flow_id` empty), for `put_key`; the row
+        with its version. It counts as allocated: when nothing comes of it, `collect` takes it. Raises
+        `Stale` when the id is taken."""
+        ...
+
+    async def put_key(self, request: PutKey) -> KeyRow:
+        """Make a key, or point it at other bytes: readers see the old ones or the new ones, never a mixture
+        or nothing. The new object is held (`Reference.KEY`), the one before is let go in the same
+        transaction. Raises `Stale` when a version in the request does not hold."""
+        ...
+
+    async def delete_key(self, request: DeleteKey) -> bool:
+        """Remove a key and let go of its object; bytes that anything else refers to stay. False when there
+        is no such key; raises `Stale` when it has another version."""
         ...
 
     async def collect(self, allocated_before_ns: int, limit: int) -> list[Doomed]:

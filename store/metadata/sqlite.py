@@ -16,7 +16,15 @@ import orjson
 
 from store import errors
 from store.errors import Error
-from store.metadata import sqlite_facts, sqlite_objects, sqlite_page, sqlite_rows, sqlite_segments
+from store.metadata import (
+    sqlite_facts,
+    sqlite_keys,
+    sqlite_objects,
+    sqlite_page,
+    sqlite_rows,
+    sqlite_segments,
+)
+from store.metadata.keys import DeleteKey, KeyQuery, KeyRow, PutKey
 from store.metadata.protocol import AddSegments, DeleteSegments, Stale
 from store.metadata.query import Query, SegmentQuery
 from store.metadata.rows import (
@@ -176,6 +184,29 @@ class Sqlite:
         await self._writer.run(
             lambda connection: sqlite_objects.hold(connection, wanted, reference, holder, held)
         )
+
+    async def key(self, name: str) -> KeyRow | None:
+        """A key with what it points to."""
+        row, more = await self._readers.single(lambda connection: sqlite_keys.get_inline(connection, name))
+        if not more:
+            return row
+        return await self._readers.snapshot(lambda connection: sqlite_keys.get(connection, name))
+
+    async def keys(self, query: KeyQuery) -> tuple[list[str], bool]:
+        """The names of a listing in order, and whether more follow."""
+        return await self._readers.snapshot(lambda connection: sqlite_keys.listing(connection, query))
+
+    async def reserve(self, row: ObjectRow) -> ObjectRow:
+        """Create the row of an object that belongs to no flow."""
+        return await self._writer.run(lambda connection: sqlite_keys.reserve(connection, row))
+
+    async def put_key(self, request: PutKey) -> KeyRow:
+        """Point a key at bytes."""
+        return await self._writer.run(lambda connection: sqlite_keys.put(connection, request))
+
+    async def delete_key(self, request: DeleteKey) -> bool:
+        """Remove a key."""
+        return await self._writer.run(lambda connection: sqlite_keys.delete(connection, request))
 
     async def collect(self, allocated_before_ns: int, limit: int) -> list[Doomed]:
         """Forget objects that nothing refers to; the bytes to remove."""

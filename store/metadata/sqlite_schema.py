@@ -8,7 +8,7 @@ from typing import Final
 
 from store import errors
 
-VERSION: Final = 1
+VERSION: Final = 2
 BUSY_S: Final = 10.0
 """How long a writer, or a reader off the event loop, waits for another process."""
 
@@ -79,7 +79,16 @@ CREATE INDEX events_time ON events (time_ns);
 CREATE TABLE leases (name TEXT PRIMARY KEY, holder TEXT NOT NULL, until_ns INTEGER NOT NULL) WITHOUT ROWID;
 """
 
-MIGRATIONS: Final[dict[int, str]] = {0: _TABLES}
+# Small bytes lie in the row; the index that makes names unique is all that listings read.
+_KEYS: Final = """
+CREATE TABLE keys (
+    number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, version INTEGER NOT NULL,
+    created_ns INTEGER NOT NULL, size_bytes INTEGER NOT NULL, content_type TEXT NOT NULL,
+    object INTEGER, data BLOB
+);
+"""
+
+MIGRATIONS: Final[dict[int, str]] = {0: _TABLES, 1: _KEYS}
 """For each version, what leads from it to the next."""
 
 
