@@ -5,40 +5,34 @@ Pure ASGI and streaming. CORS and OPTIONS are the outer application's.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
 from store import errors
-from store.media.conditions import Part, Unchanged, Whole, http_date, wanted
+from store.asgi import Receive, Send
+from store.media.conditions import wanted
 from store.media.digests import Promised, promised
-from store.media.disk import Opened
 from store.media.files import Files
-from store.media.protocol import CHUNK_BYTES
-from store.media.signing import Signer, is_header_value, key_of
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-RawHeaders = Iterable[tuple[bytes, bytes]]
+from store.media.signing import Signer, key_of
+from store.media.stream import (
+    GUARDS,
+    Abandoned,
+    RawHeaders,
+    answer_head,
+    body_of,
+    fields_of,
+    in_time,
+    length_of,
+    send_all,
+)
 
 _METHODS = ("GET", "HEAD", "PUT")
-_UNKNOWN_TYPE = "application/octet-stream"
-_INLINE_FAMILIES = ("video/", "audio/")
-_INLINE_TYPES = frozenset({"application/mp4", "image/jpeg", "image/png", "image/webp", "image/gif"})
-# Media are data: a browser must neither guess another type nor run anything in them on our origin.
-_GUARDS = [
-    (b"x-content-type-options", b"nosniff"),
-    (b"content-security-policy", b"default-src 'none'; sandbox"),
-    (b"cache-control", b"no-store"),
-]
 MOST_BYTES = 5 << 40
-_WATCHED_BYTES = 4 * CHUNK_BYTES
 _log = logging.getLogger(__name__)
 
 
@@ -98,12 +92,12 @@ class LocalMedia:
         try:
             _refuse_other(method)
             media = self._backend(backend_id)
-            fields = _fields(headers)
+            fields = fields_of(headers)
             if method == "PUT":
                 await self._upload(media, key, fields, content_type, receive, send)
             else:
                 await self._serve(media, key, method, fields, content_type, receive, send)
-        except _Abandoned:
+        except Abandoned:
             return
         except errors.Error as exc:
             await self._refuse(exc, send, head=method == "HEAD")
@@ -140,17 +134,17 @@ class LocalMedia:
             answer = wanted(
                 fields, size_bytes=opened.size_bytes, etag=opened.etag, modified_s=opened.modified_s
             )
-            status, headers, start, end = _answer(answer, opened, content_type)
+            status, headers, start, end = answer_head(answer, opened, content_type)
             await send({"type": "http.response.start", "status": status, "headers": headers})
             if method == "GET" and start < end:
                 try:
                     chunks = media.chunks(opened, start, end)
-                    await _send_all(chunks, end - start, receive, self._in_time(send))
+                    await send_all(chunks, end - start, receive, in_time(send, self._idle_s))
                 except errors.Error as exc:
                     # The status is out. An unfinished response makes the server cut the connection, so
                     # that the client cannot take what it has for the whole.
                     _log.error("reading media failed: backend %s, key %s: %s", media.backend.id, key, exc)
-                    raise _Abandoned from exc
+                    raise Abandoned from exc
             else:
                 await send({"type": "http.response.body", "body": b""})
 
@@ -168,24 +162,14 @@ class LocalMedia:
             raise errors.Forbidden(f"the upload's Content-Type is not {content_type}")
         if "content-range" in fields:
             raise errors.BadRequest("an upload is whole: Content-Range is not taken")
-        size_bytes = _length(fields, self._most_bytes)
-        body = _body(receive, size_bytes, self._most_bytes, self._idle_s)
+        size_bytes = length_of(fields, self._most_bytes)
+        body = body_of(receive, size_bytes, self._most_bytes, self._idle_s)
         sums = promised(fields)
         async with contextlib.aclosing(_summed(media, body, sums) if sums else body) as chunks:
             stat = await media.write(key, chunks, content_type=said, size_bytes=size_bytes)
-        headers = [(b"etag", stat.etag.encode()), (b"content-length", b"0"), *_GUARDS]
+        headers = [(b"etag", stat.etag.encode()), (b"content-length", b"0"), *GUARDS]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
-
-    def _in_time(self, send: Send) -> Send:
-        async def send_in_time(message: Message) -> None:
-            try:
-                async with asyncio.timeout(self._idle_s):
-                    await send(message)
-            except TimeoutError as exc:
-                raise _Abandoned from exc
-
-        return send_in_time
 
     async def _refuse(self, exc: errors.Error, send: Send, *, head: bool) -> None:
         body = orjson.dumps(
@@ -199,7 +183,7 @@ class LocalMedia:
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
-            *_GUARDS,
+            *GUARDS,
         ]
         if isinstance(exc, errors.RangeNotSatisfiable):
             headers.append((b"content-range", f"bytes */{exc.size_bytes}".encode()))
@@ -209,62 +193,9 @@ class LocalMedia:
         await send({"type": "http.response.body", "body": b"" if head else body})
 
 
-class _Abandoned(Exception):
-    """The client has gone: nobody to answer."""
-
-
 def _refuse_other(method: str) -> None:
     if method not in _METHODS:
         raise errors.MethodNotAllowed("media are read and uploaded", allow=_METHODS)
-
-
-def _fields(headers: RawHeaders) -> dict[str, str]:
-    """Header fields by lower-case name; several lines of one name are one list (RFC 9110 5.3)."""
-    fields: dict[str, str] = {}
-    for raw_name, raw_value in headers:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        fields[name] = f"{fields[name]}, {value}" if name in fields else value
-    return fields
-
-
-def _length(fields: dict[str, str], most_bytes: int) -> int | None:
-    length = fields.get("content-length")
-    if length is None:
-        if "transfer-encoding" not in fields:
-            raise errors.LengthRequired("the upload does not say how long it is")
-        return None
-    if not (length.isascii() and length.isdigit() and len(length) <= 19):
-        raise errors.BadRequest("the upload's Content-Length is not a number")
-    if int(length) > most_bytes:
-        raise errors.TooLarge("the upload is too long")
-    return int(length)
-
-
-async def _body(
-    receive: Receive, size_bytes: int | None, most_bytes: int, idle_s: float
-) -> AsyncGenerator[bytes, None]:
-    limit_bytes = most_bytes if size_bytes is None else size_bytes
-    so_far = 0
-    more = True
-    while more:
-        try:
-            async with asyncio.timeout(idle_s):
-                message = await receive()
-        except TimeoutError as exc:
-            raise errors.BadRequest("the upload stalled") from exc
-        if message["type"] == "http.disconnect":
-            raise _Abandoned
-        chunk: bytes = message.get("body", b"")
-        more = message.get("more_body", False)
-        so_far += len(chunk)
-        if so_far > limit_bytes and size_bytes is None:
-            raise errors.TooLarge("the upload is too long")
-        if so_far > limit_bytes:
-            raise errors.BadRequest("the upload is longer than its Content-Length")
-        if chunk:
-            yield chunk
-    if size_bytes is not None and so_far != size_bytes:
-        raise errors.BadRequest("the upload is shorter than its Content-Length")
 
 
 async def _summed(
@@ -277,58 +208,3 @@ async def _summed(
             yield chunk
     for each in sums:
         each.check()
-
-
-async def _send_all(
-    chunks: AsyncGenerator[bytes, None], size_bytes: int, receive: Receive, send: Send
-) -> None:
-    # Servers drop what is sent to a client that has gone; without a look at the other direction we would
-    # read the rest of a long object for nobody.
-    gone = asyncio.ensure_future(_disconnected(receive)) if size_bytes > _WATCHED_BYTES else None
-    left = size_bytes
-    try:
-        async with contextlib.aclosing(chunks):
-            async for chunk in chunks:
-                left -= len(chunk)
-                await send({"type": "http.response.body", "body": chunk, "more_body": left > 0})
-                if gone is not None and gone.done() and left:
-                    raise _Abandoned
-    finally:
-        if gone is not None:
-            gone.cancel()
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        continue
-
-
-def _answer(
-    answer: Whole | Part | Unchanged, opened: Opened, content_type: str | None
-) -> tuple[int, list[tuple[bytes, bytes]], int, int]:
-    """Status, headers, and the bytes to send (from, up to)."""
-    headers = [
-        (b"etag", opened.etag.encode()),
-        (b"last-modified", http_date(opened.modified_s).encode()),
-        (b"accept-ranges", b"bytes"),
-        *_GUARDS,
-    ]
-    if isinstance(answer, Unchanged):
-        return 304, headers, 0, 0
-    if content_type is None or not is_header_value(content_type):
-        content_type = _UNKNOWN_TYPE
-    status, start, end = 200, 0, opened.size_bytes
-    if isinstance(answer, Part):
-        status, start, end = 206, answer.start, answer.end
-        headers.append((b"content-range", f"bytes {start}-{end - 1}/{opened.size_bytes}".encode()))
-    headers += [
-        (b"content-type", content_type.encode("ascii")),
-        (b"content-disposition", b"inline" if _is_inline(content_type) else b"attachment"),
-        (b"content-length", str(end - start).encode()),
-    ]
-    return status, headers, start, end
-
-
-def _is_inline(content_type: str) -> bool:
-    essence = content_type.partition(";")[0].strip().lower()
-    return essence.startswith(_INLINE_FAMILIES) or essence in _INLINE_TYPES
