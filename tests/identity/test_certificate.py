@@ -60,7 +60,7 @@ def authenticator(client: httpx.AsyncClient, name: CertificateName = "cn") -> Au
     return create(IdentityConfig(certificates=trusted), client)
 
 
-@pytest.mark.parametrize("value", [RFC_9440, quote(PEM)])
+@pytest.mark.parametrize("value", [RFC_9440, quote(PEM)], ids=["RFC 9440", "PEM"])
 @pytest.mark.parametrize("peer", [FRONT, "::ffff:10.0.0.5"])
 async def test_a_trusted_front_hands_the_certificate_on(
     client: httpx.AsyncClient, value: str, peer: str
@@ -122,6 +122,7 @@ async def test_out_of_date_is_refused(client: httpx.AsyncClient, now_s: int) -> 
         (certificate("a"), "san_email", None),
         (CAMERA, "sha256", CAMERA.fingerprint(hashes.SHA256()).hex()),
     ],
+    ids=["uri", "no dns name", "two names", "no name", "no email", "digest"],
 )
 async def test_the_configured_part_names_the_holder_or_nobody(
     client: httpx.AsyncClient, made: x509.Certificate, name: CertificateName, subject: str | None
