@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -45,7 +45,8 @@ class Query:
     """A listing of one kind. Every filter that is set must hold.
 
     `tags`: for each name, any of the values is any element of the tag (rule 7). `collected_by`: any of the
-    ids; the empty set means collected by nothing (rule 11). `timerange`: overlaps a segment of the flow;
+    ids; the empty set means collected by nothing (rule 11); only collections that the view sees count, so
+    that no filter tells of others. `timerange`: overlaps a segment of the flow;
     an empty one means a flow without segments (rule 24). `after`: strictly behind this position.
     Order: by `sort`, ties by id ascending; rows without the sort value come last, by id; `reverse` turns
     the whole order round.
@@ -102,10 +103,16 @@ def tag_values(tags: dict[str, Any], name: str) -> frozenset[str]:
     return frozenset((value,)) if isinstance(value, str) else frozenset(value)
 
 
-def matches(query: Query, document: dict[str, Any], segments: Iterable[tuple[int, int]] = ()) -> bool:
+def matches(
+    query: Query,
+    document: dict[str, Any],
+    segments: Iterable[tuple[int, int]] = (),
+    parents: Mapping[str, frozenset[str]] | None = None,
+) -> bool:
     """Whether a document belongs to a listing, paging aside.
 
-    `segments`: the flow's segments as (start, exclusive stop), for `timerange`.
+    `segments`: the flow's segments as (start, exclusive stop), for `timerange`. `parents`: the classes of
+    what collects the document, as far as that exists, for `collected_by`.
     """
     tags = document.get("tags") or {}
     essence = document.get("essence_parameters") or {}
@@ -121,7 +128,7 @@ def matches(query: Query, document: dict[str, Any], segments: Iterable[tuple[int
         and _essence_matches(query, essence)
         and all(not values.isdisjoint(tag_values(tags, name)) for name, values in query.tags)
         and all((name in tags) is wanted for name, wanted in query.tag_exists)
-        and _collected_matches(query, document.get("collected_by") or ())
+        and _collected_matches(query, document.get("collected_by") or (), parents or {})
         and _timerange_matches(query, list(segments))
     )
 
@@ -136,10 +143,14 @@ def _essence_matches(query: Query, essence: dict[str, Any]) -> bool:
     return bool(essence.get("init_segments", False)) is query.init_segments
 
 
-def _collected_matches(query: Query, collected_by: Iterable[str]) -> bool:
+def _collected_matches(
+    query: Query, collected_by: Iterable[str], parents: Mapping[str, frozenset[str]]
+) -> bool:
     if query.collected_by is None:
         return True
     found = frozenset(collected_by)
+    if query.view is not None and not query.view.admin:
+        found = frozenset(id for id in found if id in parents and query.view.sees(parents[id]))
     return not found if not query.collected_by else not found.isdisjoint(query.collected_by)
 
 

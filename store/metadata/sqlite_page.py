@@ -24,6 +24,7 @@ from store.metadata.sqlite_list import (
     joined,
     plan_of,
     ranked_sql,
+    seen_among,
     visible,
 )
 from store.metadata.sqlite_objects import json_array
@@ -52,6 +53,7 @@ CLASS_SETS: Final = """WITH RECURSIVE sets (value) AS (
 
 def page(connection: sqlite3.Connection, query: Query) -> tuple[list[Row], bool]:
     """The rows of a listing in its order, and whether more follow."""
+    query = _by_seen_collections(connection, query)
     plan = plan_of(query)
     after = query.after
     if after is not None and after.value is None and SORT_COLUMN[query.sort] != "sort_text":
@@ -61,6 +63,17 @@ def page(connection: sqlite3.Connection, query: Query) -> tuple[list[Row], bool]
         query = replace(query, after=None)
     rows = [] if plan.void else _rows(connection, query, plan)
     return rows[: query.limit], len(rows) > query.limit
+
+
+def _by_seen_collections(connection: sqlite3.Connection, query: Query) -> Query:
+    """A query for members of certain collections, without those that its view does not see."""
+    if not query.collected_by or query.view is None or query.view.admin:
+        return query
+    among = seen_among(query.view)
+    values = (json_array(sorted(query.collected_by)), query.kind, *among.values)
+    seen = frozenset(row[0] for row in connection.execute(among.sql, values))
+    # To ask for none at all would be to ask for what is not collected.
+    return replace(query, collected_by=seen) if seen else replace(query, collected_by=None, ids=frozenset())
 
 
 def _rows(connection: sqlite3.Connection, query: Query, plan: Plan) -> list[Row]:
@@ -87,7 +100,9 @@ def _rows(connection: sqlite3.Connection, query: Query, plan: Plan) -> list[Row]
     rows = _fill(connection, walk, candidates, everything, plan.view)
     if len(rows) >= walk.wanted:
         return rows
-    return _ranked(connection, query, way, others if view is None else joined((*left, *visible(view))))
+    return _ranked(
+        connection, query, way, others if view is None else joined((*left, *visible(view))), plan.view
+    )
 
 
 def _sight(connection: sqlite3.Connection, kind: str, view: View | None) -> tuple[Facet | None, bool]:
@@ -188,8 +203,13 @@ def _chosen(connection: sqlite3.Connection, query: Query, plan: Plan, ids: Seque
     return [row for _, row in keyed]
 
 
-def _ranked(connection: sqlite3.Connection, query: Query, way: Facet, passes: Condition) -> list[Row]:
-    """A page in an order that the facet has no index for: all it finds is sorted."""
+def _ranked(
+    connection: sqlite3.Connection, query: Query, way: Facet, passes: Condition, view: View | None
+) -> list[Row]:
+    """A page in an order that the facet has no index for: all it finds is sorted.
+
+    `passes` includes what the view asks for; rows are held against it all the same.
+    """
     start: tuple[int | str | bytes, ...] = ()
     if query.after is not None:
         value = query.after.value
@@ -198,4 +218,4 @@ def _ranked(connection: sqlite3.Connection, query: Query, way: Facet, passes: Co
     values = (way.values_text, query.kind, way.name, *passes.values, *start, query.limit + 1)
     ids = [record[2] for record in connection.execute(sql, values)]
     walk = Walk(query.kind, query.reverse, query.limit + 1)
-    return _fill(connection, walk, [ids], Condition(""), None)
+    return _fill(connection, walk, [ids], Condition(""), view)
