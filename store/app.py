@@ -117,6 +117,7 @@ def _facts(settings: StoreSettings) -> ServiceFacts:
         service_version=f"tams-proxy.{__version__}",
         min_object_timeout_s=settings.min_object_timeout_s,
         min_presigned_url_timeout_s=settings.urls.shortest_s,
+        event_mechanisms=({"name": "webhooks"},),
     )
 
 

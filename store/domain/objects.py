@@ -13,6 +13,8 @@ from store.errors import BadRequest, Forbidden, NotFound
 from store.metadata.protocol import Metadata
 from store.metadata.rows import Expect, ObjectPage, ObjectRow, Role, UncontrolledUrl
 
+MOST_URLS = 64
+
 
 def object_body(page: ObjectPage, urls: UrlWriter) -> bytes:
     """An object as GET /objects/{objectId} returns it."""
@@ -56,9 +58,18 @@ async def add_url(
         row = await registered(metadata, object_id)
         if any(known.label == url.label for known in row.urls):
             raise BadRequest("`label` names an instance of the object already.")
+        if len(row.urls) >= MOST_URLS:
+            raise BadRequest(f"An object can have at most {MOST_URLS} uncontrolled instances.")
         await metadata.replace_object(replace(row, urls=(*row.urls, url)), expect)
 
     await settled(step)
+
+
+def remaining(row: ObjectRow) -> ObjectRow:
+    """An object that lost an instance. Raises `Forbidden` when it was the last (rule 54)."""
+    if not row.urls and not any(instance.complete for instance in row.instances):
+        raise Forbidden("The last instance of an object cannot be deleted.")
+    return row
 
 
 async def remove_url(metadata: Metadata, object_id: str, label: str, expect: Expect | None) -> None:
@@ -70,8 +81,6 @@ async def remove_url(metadata: Metadata, object_id: str, label: str, expect: Exp
         urls = tuple(known for known in row.urls if known.label != label)
         if len(urls) == len(row.urls):
             raise BadRequest("`label` names no uncontrolled instance of the object.")
-        if not urls and not any(instance.complete for instance in row.instances):
-            raise Forbidden("The last instance of an object cannot be deleted.")
-        await metadata.replace_object(replace(row, urls=urls), expect)
+        await metadata.replace_object(remaining(replace(row, urls=urls)), expect)
 
     await settled(step)

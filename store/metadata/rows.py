@@ -18,6 +18,7 @@ class Kind(StrEnum):
     PROFILE = "profile"
     WEBHOOK = "webhook"
     DELETION = "deletion"
+    COPY = "copy"
     SERVICE = "service"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from store.core import Store
+from store.domain.copies import remove_copy, request_copy
 from store.domain.objects import add_url, object_body, remove_url
 from store.domain.urls import UrlFilter, UrlWriter
 from store.errors import BadRequest, NotFound
@@ -36,7 +37,16 @@ async def post_instance(store: Store, request: Request) -> Response:
     post = validate(INSTANCES_POST, load(request.body))
     object_id = request.params["objectId"]
     if isinstance(post, ControlledInstance):
-        raise BadRequest("Copies to another storage backend are not supported.")
+        await request_copy(
+            store.metadata,
+            store.backends,
+            object_id,
+            post.storage_id,
+            now_ns=store.now_ns(),
+            new_id=store.new_id,
+            expect=request.expect,
+        )
+        return created(None)
     labels = {media.backend.label for media in store.backends.values()}
     await add_url(store.metadata, object_id, UncontrolledUrl(post.url, post.label), labels, request.expect)
     return created(None)
@@ -44,8 +54,12 @@ async def post_instance(store: Store, request: Request) -> Response:
 
 async def delete_instance(store: Store, request: Request) -> Response:
     """DELETE /objects/{objectId}/instances"""
-    label = request.query.text("label")
-    if label is None:
-        raise BadRequest("`label` must name the instance to delete.")
-    await remove_url(store.metadata, request.params["objectId"], label, request.expect)
+    object_id = request.params["objectId"]
+    storage_id, label = request.query.uuid("storage_id"), request.query.text("label")
+    if storage_id is not None and label is None:
+        await remove_copy(store.metadata, object_id, storage_id, request.expect)
+    elif label is not None and storage_id is None:
+        await remove_url(store.metadata, object_id, label, request.expect)
+    else:
+        raise BadRequest("Either `storage_id` or `label` must name the instance to delete.")
     return no_content()

@@ -14,7 +14,16 @@ from store.metadata.rows import Kind
 from store.models.collection import FLOW_COLLECTION
 from store.models.common import DESCRIPTION, LABEL
 from store.models.flow import BIT_RATE, READ_ONLY
-from store.routes import deletions, flows, objects, segments, service, sources
+from store.routes import (
+    deletions,
+    flows,
+    objects,
+    profiles,
+    segments,
+    service,
+    sources,
+    webhooks,
+)
 from store.routes.properties import (
     MISSING,
     EditDocument,
@@ -97,6 +106,20 @@ ROUTES: dict[str, Methods] = {
     },
     "/service/storage-backends": {
         "GET": Operation("GET_storage-backends", service.get_storage_backends),
+    },
+    "/service/profiles": {"GET": Operation("GET_profiles", profiles.get_profiles)},
+    "/service/profiles/{profileId}": {
+        "GET": Operation("GET_profiles-profileId", profiles.get_profile),
+        "POST": Operation("POST_profiles-profileId", profiles.post_profile),
+    },
+    "/service/webhooks": {
+        "GET": Operation("GET_webhooks", webhooks.get_webhooks),
+        "POST": Operation("POST_webhooks", webhooks.post_webhook),
+    },
+    "/service/webhooks/{webhookId}": {
+        "GET": Operation("GET_webhooks-webhookId", webhooks.get_webhook),
+        "PUT": Operation("PUT_webhooks", webhooks.put_webhook),
+        "DELETE": Operation("DELETE_webhooks-webhookId", webhooks.delete_webhook),
     },
     "/sources": {"GET": Operation("GET_sources", sources.get_sources)},
     **_SOURCE.path("", {"GET": sources.get_source}),

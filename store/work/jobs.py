@@ -8,6 +8,7 @@ import orjson
 
 from store.core import Store
 from store.domain.collections import flow_ref, source_ref
+from store.domain.copies import advance_copy
 from store.domain.deletions import CHUNK, EXPIRY_NS, Deletion, delete_chunk, load_document
 from store.domain.draft import Draft, settled
 from store.domain.flows import Edit, remove_flow
@@ -122,6 +123,18 @@ async def _forget(store: Store, row: Row) -> None:
         await draft.commit(store.now_ns())
 
 
+async def fill_copies(store: Store) -> bool:
+    """Fill the instances that clients asked for, the oldest first."""
+    rows, _ = await store.metadata.page(Query(Kind.COPY, None, BATCH, reverse=True))
+    busy = False
+    for row in rows:
+        try:
+            busy |= await advance_copy(store.metadata, store.backends, row, store.now_ns())
+        except (Unavailable, Full) as exc:
+            _log.warning("copy %s waits: %s", row.id, exc)
+    return busy
+
+
 async def collect_garbage(store: Store) -> bool:
     """Remove the bytes of objects that nothing refers to, and of those never registered in time.
 
@@ -155,6 +168,7 @@ async def forget_events(store: Store) -> bool:
 
 JOBS = (
     Job("deletions", 1.0, carry_out_deletions),
+    Job("copies", 1.0, fill_copies),
     Job("expiry", 600.0, forget_deletions),
     Job("garbage", 30.0, collect_garbage),
     Job("events", 3600.0, forget_events),

@@ -1,0 +1,154 @@
+"""Controlled instances: copies of an object on another storage backend, made in the background. Rule 54.
+
+A copy is written down as a document before its instance is, so that whatever is under way is found again
+after a restart; the instance is not advertised until its bytes are complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import orjson
+
+from store.domain.draft import Draft, settled
+from store.domain.objects import registered, remaining
+from store.domain.storage import object_key
+from store.errors import BadRequest, NotFound
+from store.media.protocol import Media, Stat
+from store.metadata.protocol import Metadata
+from store.metadata.rows import Document, Expect, Instance, Kind, ObjectRow, Ref, Row
+
+YOUNG_NS = 60 * 1_000_000_000
+"""For so long the instance of a copy that is written down may still be missing."""
+
+
+async def request_copy(
+    metadata: Metadata,
+    backends: Mapping[str, Media],
+    object_id: str,
+    storage_id: str,
+    *,
+    now_ns: int,
+    new_id: Callable[[], str],
+    expect: Expect | None,
+) -> None:
+    """Make room for a copy on a storage backend and have it filled in the background.
+
+    Raises `NotFound` for the object, `BadRequest` for a backend that is none or has an instance already,
+    and where no instance is left that could be copied from.
+    """
+    if storage_id not in backends:
+        raise BadRequest("`storage_id` names no storage backend.")
+
+    async def step() -> None:
+        row = await registered(metadata, object_id)
+        if any(instance.backend_id == storage_id for instance in row.instances):
+            raise BadRequest("The object has an instance on this storage backend already.")
+        source = next((instance for instance in row.instances if instance.complete), None)
+        if source is None:
+            raise BadRequest("Only instances on storage backends can be copied, and the object has none.")
+        key = object_key(row.flow_id, new_id(), now_ns)
+        added = Instance(storage_id, key, source.content_type, complete=False)
+        ref = Ref(Kind.COPY, new_id())
+        draft = Draft(metadata)
+        await draft.load([ref])
+        draft.put(ref, {"id": ref.id, "object_id": object_id, "storage_id": storage_id, "key": key})
+        await draft.commit(now_ns)
+        await metadata.replace_object(replace(row, instances=(*row.instances, added)), expect)
+
+    await settled(step)
+
+
+async def remove_copy(metadata: Metadata, object_id: str, storage_id: str, expect: Expect | None) -> None:
+    """Remove an instance on a storage backend; its bytes follow.
+
+    Raises `NotFound` for the object, `BadRequest` where there is no such instance, `Forbidden` for the last.
+    """
+
+    async def step() -> None:
+        row = await registered(metadata, object_id)
+        instances = tuple(i for i in row.instances if i.backend_id != storage_id)
+        if len(instances) == len(row.instances):
+            raise BadRequest("`storage_id` names no instance of the object.")
+        await metadata.replace_object(remaining(replace(row, instances=instances)), expect)
+
+    await settled(step)
+
+
+async def advance_copy(metadata: Metadata, backends: Mapping[str, Media], row: Row, now_ns: int) -> bool:
+    """Carry out one copy that is written down. False when it has to wait.
+
+    Raises `errors.Unavailable` and `errors.Full` when it is to be tried again.
+    """
+    copy: Document = orjson.loads(row.document)
+    obj = (await metadata.objects([copy["object_id"]])).get(copy["object_id"])
+    target = _instance(obj, copy)
+    if obj is None or target is None:
+        if now_ns - row.created_ns < YOUNG_NS:
+            return False
+        await _forget(metadata, row, now_ns)
+        return True
+    if target.complete:
+        await _forget(metadata, row, now_ns)
+        return True
+    media = backends.get(target.backend_id)
+    if media is None:
+        return False
+    stat = await _copied(backends, obj, target, media)
+    await _complete(metadata, copy, stat)
+    # It may have been deleted while it was filled; then its bytes were removed too early.
+    present = _instance((await metadata.objects([obj.id])).get(obj.id), copy)
+    if present is None and stat is not None:
+        await media.delete([target.key])
+    await _forget(metadata, row, now_ns)
+    return True
+
+
+def _instance(obj: ObjectRow | None, copy: Document) -> Instance | None:
+    if obj is None:
+        return None
+    place = (copy["storage_id"], copy["key"])
+    return next((i for i in obj.instances if (i.backend_id, i.key) == place), None)
+
+
+async def _copied(
+    backends: Mapping[str, Media], obj: ObjectRow, target: Instance, media: Media
+) -> Stat | None:
+    """What was copied from the first instance that has bytes; None when none has."""
+    for source in obj.instances:
+        origin = backends.get(source.backend_id)
+        if origin is None or not source.complete:
+            continue
+        try:
+            await media.copy(target.key, origin, source.key, version=source.version)
+        except NotFound:
+            continue
+        return await media.pin(target.key)
+    return None
+
+
+async def _complete(metadata: Metadata, copy: Document, stat: Stat | None) -> None:
+    """Advertise the instance; one that nothing could be copied to is taken away again."""
+
+    async def step() -> None:
+        obj = (await metadata.objects([copy["object_id"]])).get(copy["object_id"])
+        target = _instance(obj, copy)
+        if obj is None or target is None:
+            return
+        filled = () if stat is None else (replace(target, version=stat.version, complete=True),)
+        others = tuple(instance for instance in obj.instances if instance != target)
+        await metadata.replace_object(replace(obj, instances=(*others, *filled)), None)
+
+    await settled(step)
+
+
+async def _forget(metadata: Metadata, row: Row, now_ns: int) -> None:
+    async def step() -> None:
+        draft = Draft(metadata)
+        await draft.load([row.ref])
+        if draft.get(row.ref) is not None:
+            draft.remove(row.ref)
+            await draft.commit(now_ns)
+
+    await settled(step)

@@ -1,0 +1,50 @@
+"""`/service/webhooks`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from store.core import Store
+from store.domain.webhooks import create_webhook, remove_webhook, replace_webhook
+from store.http import JSON, Facts, Request, Response, created, no_content
+from store.metadata.query import Sort
+from store.metadata.rows import Document, Kind
+from store.models.common import classes_of
+from store.models.parsing import load, validate
+from store.models.webhook import WebhookPost, WebhookPut
+from store.routes.listing import listing, query_of
+from store.routes.properties import load_row
+
+
+async def get_webhooks(store: Store, request: Request) -> Response:
+    """GET /service/webhooks"""
+    return await listing(store, request, replace(query_of(Kind.WEBHOOK, request), sort=Sort.URL))
+
+
+async def get_webhook(store: Store, request: Request) -> Response:
+    """GET /service/webhooks/{webhookId}"""
+    row = await load_row(store, Kind.WEBHOOK, request.params["webhookId"])
+    return Response(200, [JSON], row.document, Facts(row.classes))
+
+
+async def post_webhook(store: Store, request: Request) -> Response:
+    """POST /service/webhooks"""
+    post = validate(WebhookPost, load(request.body))
+    return _told(await create_webhook(store.metadata, store.new_id(), post, store.edit(request)))
+
+
+async def put_webhook(store: Store, request: Request) -> Response:
+    """PUT /service/webhooks/{webhookId}; 201, as the specification has it."""
+    put = validate(WebhookPut, load(request.body))
+    webhook_id = request.params["webhookId"]
+    return _told(await replace_webhook(store.metadata, webhook_id, put, store.edit(request)))
+
+
+async def delete_webhook(store: Store, request: Request) -> Response:
+    """DELETE /service/webhooks/{webhookId}"""
+    await remove_webhook(store.metadata, request.params["webhookId"], store.edit(request))
+    return no_content()
+
+
+def _told(webhook: Document) -> Response:
+    return created(webhook, Facts(classes_of(webhook.get("tags", {}))))
