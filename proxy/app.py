@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
@@ -16,12 +17,12 @@ from starlette.applications import Starlette
 import store.errors
 import store.settings
 from proxy import __version__
-from proxy.asgi import App, Doors, ProxyApp, Receive, Scope, Send
+from proxy.asgi import App, Doors, Files, ProxyApp, Receive, Scope, Send
 from proxy.asked import Limits
 from proxy.audit import Journal
 from proxy.banner import banner
 from proxy.cors import Cors
-from proxy.errors import BadRequest, InvalidSettings, NotFound, TooLarge
+from proxy.errors import BadRequest, Error, InvalidSettings, NotFound, TooLarge
 from proxy.gate import Gate
 from proxy.identity.authenticate import Authenticator, create
 from proxy.identity.clients import parse_clients
@@ -38,7 +39,10 @@ from proxy.rules import RULES, Methods, Rule
 from proxy.settings import ProxySettings
 from proxy.sights import PolicySights
 from proxy.upstream.embedded import Embedded
-from store.app import Running, run_store
+from proxy.upstream.open import open_upstream
+from proxy.upstream.parts import Clock
+from proxy.upstream.protocol import Upstream
+from store.app import run_store
 from store.asgi import Disconnected, check_encoding, read_body, send_response
 from store.door import Door
 from store.http import utc_now
@@ -165,16 +169,9 @@ async def run_proxy(settings: Settings) -> AsyncIterator[App]:
     except ValueError as exc:
         raise InvalidSettings([str(exc)]) from exc
     async with AsyncExitStack() as stack:
-        embedded = run_store(
-            settings,
-            media_keys=tuple(secret.value for secret in keyring.media),
-            cursor_keys=tuple(secret.value for secret in keyring.cursors),
-        )
-        try:
-            running = await stack.enter_async_context(embedded)
-        except store.settings.InvalidSettings as exc:
-            raise InvalidSettings(exc.problems) from exc
         client = await stack.enter_async_context(httpx.AsyncClient(timeout=10))
+        opened = _remote(settings, keyring, client) if settings.upstream else _embedded(settings, keyring)
+        behind = await stack.enter_async_context(opened)
         try:
             authenticator = create(settings.identity(settings.data, folder, public_url), client)
         except ValueError as exc:
@@ -182,12 +179,51 @@ async def run_proxy(settings: Settings) -> AsyncIterator[App]:
         stack.push_async_callback(authenticator.close)
         journal = Journal(lines(settings.log_format))
         stack.callback(journal.flush)
-        yield _assemble(settings, running, policy, authenticator, journal)
+        yield _assemble(settings, behind, policy, authenticator, journal)
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """What the proxy stands before. `check` raises `errors.Error`, or one of the store's, when it is down."""
+
+    upstream: Upstream
+    media: App
+    files: Files | None
+    check: Callable[[], Awaitable[object]]
+
+
+@asynccontextmanager
+async def _embedded(settings: Settings, keyring: Keyring) -> AsyncIterator[Behind]:
+    embedded = run_store(
+        settings, media_keys=keyring.secrets("media"), cursor_keys=keyring.secrets("cursors")
+    )
+    async with AsyncExitStack() as stack:
+        try:
+            running = await stack.enter_async_context(embedded)
+        except store.settings.InvalidSettings as exc:
+            raise InvalidSettings(exc.problems) from exc
+        upstream = Embedded(Door(running.store), store.errors.Error)
+        yield Behind(upstream, running.media, LocalFiles(running.media), running.store.metadata.check)
+
+
+@asynccontextmanager
+async def _remote(settings: Settings, keyring: Keyring, http: httpx.AsyncClient) -> AsyncIterator[Behind]:
+    opening = open_upstream(
+        settings.upstream or "",
+        settings.upstream_options,
+        data=settings.data,
+        public_url=settings.base_url(),
+        keyring=keyring,
+        http=http,
+        clock=Clock(time.time, time.monotonic, utc_now),
+    )
+    async with opening as opened:
+        yield Behind(opened.upstream, opened.media, None, opened.upstream.check)
 
 
 def _assemble(
     settings: Settings,
-    running: Running,
+    behind: Behind,
     policy: FolderPolicy,
     authenticator: Authenticator,
     journal: Journal,
@@ -202,21 +238,20 @@ def _assemble(
     gate = Gate(
         sights,
         decisions,
-        Embedded(Door(running.store), store.errors.Error),
+        behind.upstream,
         plumbing.load,
         plumbing.stamp,
         limits=Limits(settings.bulk_segments),
         propagation=Propagation() if settings.propagate_classes else None,
     )
-    open_doors = _open_doors(settings, running, policy, authenticator)
-    doors = Doors(open_doors, running.media, LocalFiles(running.media))
+    doors = Doors(_open_doors(settings, behind, policy, authenticator), behind.media, behind.files)
     metadata_url = f"{settings.base_url()}{RESOURCE_PATH}"
     app = ProxyApp(gate, authenticator, plumbing, doors, metadata_url, journal)
     return Cors(app, settings.cors_origins, (settings.api_key_header,) if settings.api_key_header else ())
 
 
 def _open_doors(
-    settings: Settings, running: Running, policy: FolderPolicy, authenticator: Authenticator
+    settings: Settings, behind: Behind, policy: FolderPolicy, authenticator: Authenticator
 ) -> dict[bytes, App]:
     """What anybody may reach: health, the token endpoint and its metadata."""
     public_url = settings.base_url()
@@ -234,17 +269,17 @@ def _open_doors(
         found += routes(authenticator.local)
     endpoints = Starlette(routes=found)
     doors: dict[bytes, App] = {route.path.encode(): endpoints for route in found}
-    doors[b"/health"] = _health(running, policy)
+    doors[b"/health"] = _health(behind, policy)
     return doors
 
 
-def _health(running: Running, policy: FolderPolicy) -> App:
+def _health(behind: Behind, policy: FolderPolicy) -> App:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         problems = []
         try:
-            await running.store.metadata.check()
-        except store.errors.Unavailable:
-            problems.append("metadata")
+            await behind.check()
+        except (store.errors.Error, Error):
+            problems.append("store")
         policy.current()
         document = {
             "status": "unhealthy" if problems else "healthy",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from proxy.identity.config import (
     ApiKeysConfig,
@@ -15,6 +15,8 @@ from proxy.identity.config import (
     IssuerConfig,
     LocalConfig,
 )
+from proxy.upstream.headers import Base
+from proxy.upstream.options import UpstreamOptions
 
 
 class Section(BaseModel):
@@ -117,6 +119,19 @@ class ProxySettings(BaseModel):
     cors_origins: tuple[str, ...] = Field(
         default=(), description="Origins of web pages that may call the API from a browser."
     )
+    upstream: str | None = Field(
+        default=None, description="The URL of a TAMS elsewhere to stand before, instead of the store inside."
+    )
+    upstream_options: UpstreamOptions = Field(
+        default=UpstreamOptions(), description="How to reach that TAMS, and as whom."
+    )
+
+    @field_validator("upstream")
+    @classmethod
+    def _is_url(cls, value: str | None) -> str | None:
+        if value is not None:
+            Base.of(value)
+        return value
 
     def identity(self, data: Path, policies: Path, public_url: str) -> IdentityConfig:
         """As the identity package takes it."""
