@@ -23,6 +23,7 @@ from store.asgi import (
     send_response,
 )
 from store.core import Limits, Store
+from store.domain.keys import Keys
 from store.domain.service import ServiceFacts
 from store.errors import Error, MethodNotAllowed, NotFound, Unavailable
 from store.http import Request, Response, failure, fault, ok, utc_now
@@ -33,6 +34,9 @@ from store.media.serve import LocalMedia
 from store.media.signing import Lifetime, Signer, key_of
 from store.metadata.sqlite import open_sqlite
 from store.params import Params
+from store.rate import Rate
+from store.routes.keys import MOUNT, KeyRoutes, KeyValueApp
+from store.routes.keys import Limits as KeyLimits
 from store.routes.table import ROUTES, Operation
 from store.routing import Router, decode, decode_query
 from store.settings import InvalidSettings, StoreSettings
@@ -50,6 +54,8 @@ class Running:
     store: Store
     media: LocalMedia
     worker: Worker
+    keys: KeyRoutes
+    key_rate: Rate | None
 
 
 @asynccontextmanager
@@ -96,7 +102,8 @@ async def run_store(
     await _report(backends)
     worker.start()
     try:
-        yield Running(store, LocalMedia(local, signer, time.time), worker)
+        rate = settings.keys.rate()
+        yield Running(store, LocalMedia(local, signer, time.time), worker, _key_routes(settings, store), rate)
     finally:
         await worker.stop()
         for media in backends.values():
@@ -108,6 +115,26 @@ async def _report(backends: dict[str, Media]) -> None:
     for name, media in backends.items():
         for problem in await media.check():
             _log.error("storage backend %s: %s", name, problem)
+
+
+def _key_routes(settings: StoreSettings, store: Store) -> KeyRoutes:
+    """The key-value API. Raises `InvalidSettings` for a backend that is not there."""
+    named = settings.keys.backend
+    ids = {media.backend.label: id for id, media in store.backends.items()} | {
+        id: id for id in store.backends
+    }
+    if named is not None and named not in ids:
+        raise InvalidSettings([f"TAMS_KEYS__BACKEND: there is no storage backend {named!r}"])
+    keys = Keys(
+        metadata=store.metadata,
+        backends=store.backends,
+        backend_id=ids[named] if named is not None else None,
+        object_timeout_ns=store.service.min_object_timeout_s * 1_000_000_000,
+        now_ns=store.now_ns,
+        new_id=store.new_id,
+    )
+    limits = KeyLimits(settings.keys.most_bytes, settings.keys.redirect_bytes)
+    return KeyRoutes(keys, limits, store.cursor_keys)
 
 
 def _facts(settings: StoreSettings) -> ServiceFacts:
@@ -127,6 +154,7 @@ class StoreApp:
     def __init__(self, running: Running, max_body_bytes: int) -> None:
         self._store = running.store
         self._media = running.media
+        self._keys = KeyValueApp(running.keys, running.key_rate, time.time)
         self._router: Router[Operation] = Router(ROUTES)
         self._max_body_bytes = max_body_bytes
 
@@ -136,6 +164,9 @@ class StoreApp:
         path: bytes = scope["raw_path"]
         if path.startswith(MEDIA):
             await self._serve_media(scope, receive, send)
+            return
+        if path.startswith(MOUNT):
+            await self._keys(scope, receive, send)
             return
         try:
             response = await self._respond(scope, receive)

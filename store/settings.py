@@ -25,6 +25,7 @@ from pydantic_settings import (
 
 from store.media.config import Chain, FilesConfig, KeyFiles, S3Config
 from store.media.sigv4 import Keys
+from store.rate import Rate
 
 PREFIX = "TAMS_"
 CONFIG = "TAMS_CONFIG"
@@ -128,6 +129,22 @@ class UrlSettings(Section):
     interval_s: Seconds = 300
 
 
+class KeySettings(Section):
+    """The key-value API at /store: on which storage backend (by id or label; the default one) objects of over
+    64 KiB are kept, how long one may be, and from which length on clients fetch it from the backend itself
+    by a signed URL (never). `rate_per_s` requests of one caller, on average (no limit), `burst` at once."""
+
+    backend: str | None = None
+    most_bytes: Annotated[int, Field(ge=1, le=5 << 40)] = 5 << 30
+    redirect_bytes: Annotated[int, Field(ge=1)] | None = None
+    rate_per_s: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    burst: Annotated[int, Field(ge=1)] = 100
+
+    def rate(self) -> Rate | None:
+        """The limit on requests, None without one."""
+        return None if self.rate_per_s is None else Rate(self.rate_per_s, self.burst)
+
+
 class StoreSettings(BaseSettings):
     """Settings of the store, alone or inside the proxy."""
 
@@ -155,6 +172,7 @@ class StoreSettings(BaseSettings):
         (), description="Where media are kept; by default one folder below the data folder."
     )
     urls: UrlSettings = Field(UrlSettings(), description="How long signed URLs live.")
+    keys: KeySettings = Field(KeySettings(), description="The key-value API at /store.")
     min_object_timeout_s: Annotated[int, Field(ge=60)] = Field(
         86_400, description="How long an allocated object may stay unregistered."
     )

@@ -53,6 +53,20 @@ def wanted(
     return _part(header, size_bytes)
 
 
+def write_allowed(headers: dict[str, str], *, etag: str | None, modified_s: int) -> bool:
+    """Whether a write may go on (RFC 9110 13.1.1, 13.1.2, 13.1.4); `etag` None: there is nothing yet."""
+    match = headers.get("if-match")
+    if match is not None:
+        if etag is None or not (match.strip() == "*" or etag in _strong(match)):
+            return False
+    elif etag is not None:
+        since_s = _date_s(headers.get("if-unmodified-since"))
+        if since_s is not None and modified_s > since_s:
+            return False
+    none_match = headers.get("if-none-match")
+    return none_match is None or etag is None or not _names(none_match, etag)
+
+
 def http_date(at_s: int) -> str:
     """Seconds since 1970 as in Last-Modified."""
     return formatdate(at_s, usegmt=True)
@@ -88,6 +102,10 @@ def _names(header: str, etag: str) -> bool:
     if header.strip() == "*":
         return True
     return any(found.removeprefix("W/") == etag for found in _ETAG.findall(header[:_MOST_ETAGS_BYTES]))
+
+
+def _strong(header: str) -> list[str]:
+    return [found for found in _ETAG.findall(header[:_MOST_ETAGS_BYTES]) if not found.startswith("W/")]
 
 
 def _date_s(header: str | None) -> int | None:

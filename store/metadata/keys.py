@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import zip_longest
 from typing import Final, NamedTuple
 
 from store.metadata.rows import ObjectRow
@@ -113,14 +115,30 @@ def common(ranges: Iterable[KeyRange], other: KeyRange) -> tuple[KeyRange, ...]:
     return tuple(found)
 
 
-def without(ranges: Iterable[KeyRange], other: KeyRange) -> tuple[KeyRange, ...]:
-    """What another range leaves of ranges, in their order."""
-    found: list[KeyRange] = []
-    for each in ranges:
-        found += common((each,), KeyRange("", other.start))
-        if other.stop is not None:
-            found += common((each,), KeyRange(other.stop, None))
-    return tuple(found)
+@lru_cache(maxsize=256)
+def visible(marks: tuple[tuple[str, bool], ...]) -> tuple[KeyRange, ...]:
+    """The names that may be seen. `marks`: by prefix, whether; for each name its longest prefix counts, and
+    what has none is not seen."""
+    seen = dict(marks)
+    ends = {text for prefix in seen for text in prefixed(prefix) if text is not None}
+    ranges: list[KeyRange] = []
+    starts = sorted(ends)
+    for start, stop in zip_longest(starts, starts[1:]):
+        # Between two ends the same prefixes hold for every name.
+        if not _mark(seen, start):
+            continue
+        if ranges and ranges[-1].stop == start:
+            ranges[-1] = ranges[-1]._replace(stop=stop)
+        else:
+            ranges.append(KeyRange(start, stop))
+    return tuple(ranges)
+
+
+def _mark(seen: Mapping[str, bool], name: str) -> bool:
+    for length in range(len(name), -1, -1):
+        if name[:length] in seen:
+            return seen[name[:length]]
+    return False
 
 
 def listed(query: KeyQuery, names: Iterable[str]) -> tuple[list[str], bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,7 +22,7 @@ from store.metadata.keys import (
     common,
     listed,
     prefixed,
-    without,
+    visible,
 )
 from store.metadata.protocol import Metadata, Stale
 from store.metadata.rows import Doomed, ObjectRow, Reference, Role
@@ -356,24 +357,19 @@ async def test_an_exactly_full_page_is_the_last(metadata: Database) -> None:
     assert await store.keys(KeyQuery((), 2)) == ([], False)
 
 
-TEXTS = st.text(st.sampled_from("ab/\ud7ff\ue000\U0010ffffé"), max_size=4)
-PREFIXES = st.lists(TEXTS, max_size=3)
-
-
-@st.composite
-def key_queries(draw: st.DrawFn) -> KeyQuery:
-    """A listing of everything but some prefixes, below one prefix."""
-    ranges: tuple[KeyRange, ...] = EVERYTHING
-    for hidden in draw(PREFIXES):
-        ranges = without(ranges, prefixed(hidden)) if hidden else ranges
-    ranges = common(ranges, prefixed(draw(TEXTS)))
-    return KeyQuery(ranges, draw(st.integers(1, 5)), draw(st.none() | TEXTS))
+TEXTS = st.text(st.sampled_from("ab/\ud7ff\ue000\U0010ffff\u00e9"), max_size=4)
+MARKS = st.dictionaries(TEXTS, st.booleans(), max_size=5).map(lambda marks: tuple(marks.items()))
+QUERIES = st.builds(
+    lambda marks, prefix, limit, after: KeyQuery(common(visible(marks), prefixed(prefix)), limit, after),
+    MARKS,
+    TEXTS,
+    st.integers(1, 5),
+    st.none() | TEXTS,
+)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    names=st.sets(TEXTS.filter(bool), max_size=12), queries=st.lists(key_queries(), min_size=1, max_size=6)
-)
+@given(names=st.sets(TEXTS.filter(bool), max_size=12), queries=st.lists(QUERIES, min_size=1, max_size=6))
 async def test_listings_are_those_of_the_oracle(
     metadata: Database, names: set[str], queries: list[KeyQuery]
 ) -> None:
@@ -390,11 +386,20 @@ def test_a_prefix_s_range_holds_what_begins_with_it(prefix: str, name: str) -> N
     assert prefixed(prefix).holds(name) == name.startswith(prefix)
 
 
-@given(prefixes=PREFIXES, within=TEXTS, name=TEXTS)
-def test_what_is_left_out_of_ranges_is_not_in_them(prefixes: list[str], within: str, name: str) -> None:
-    ranges = common(EVERYTHING, prefixed(within))
-    for prefix in prefixes:
-        ranges = without(ranges, prefixed(prefix))
-    inside = name.startswith(within) and not any(name.startswith(prefix) for prefix in prefixes)
-    assert any(each.holds(name) for each in ranges) == inside
-    assert list(ranges) == sorted(ranges)
+@given(marks=MARKS, within=TEXTS, name=TEXTS)
+def test_the_longest_prefix_says_whether_a_name_is_seen(
+    marks: tuple[tuple[str, bool], ...], within: str, name: str
+) -> None:
+    ranges = common(visible(marks), prefixed(within))
+    seen = max(
+        (mark for mark in marks if name.startswith(mark[0])), key=lambda m: len(m[0]), default=("", False)
+    )
+    assert any(each.holds(name) for each in ranges) == (seen[1] and name.startswith(within))
+    assert all(one.stop is not None and one.stop < two.start for one, two in pairwise(ranges))
+
+
+def test_what_is_seen_takes_as_few_ranges_as_can_be() -> None:
+    everything = (("", True), ("a/", True), ("b/", True))
+    assert visible(everything) == EVERYTHING
+    assert visible((("", True), ("a/", False))) == (KeyRange("", "a/"), KeyRange("a0", None))
+    assert visible((("", False),)) == visible(()) == ()
