@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+
+import orjson
 
 from store.metadata.query import tag_values
-from store.metadata.rows import Document, Event, Kind, Put
+from store.metadata.rows import Document, Event, Instance, Kind, ObjectRow, Put, Role, UncontrolledUrl
+
+_ROLES: Final = {str(role): role for role in Role}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,4 +107,43 @@ def event_of(document: Document) -> Event:
             "flow_collected_by": tuple(document["flow_collected_by"]),
             "source_collected_by": tuple(document["source_collected_by"]),
         }
+    )
+
+
+def object_document(row: ObjectRow) -> bytes:
+    """What of an object no query asks for."""
+    return orjson.dumps(
+        (
+            [(i.backend_id, i.key, i.content_type, i.version, i.complete) for i in row.instances],
+            [(u.url, u.label) for u in row.urls],
+            row.timerange,
+            row.key_frame_count,
+            row.size_bytes,
+        )
+    )
+
+
+def object_of(
+    id: str,
+    version: int,
+    role: str,
+    flow_id: str,
+    created_ns: int,
+    init_object_id: str | None,
+    document: bytes,
+) -> ObjectRow:
+    """The object that has these columns and the document that `object_document` wrote."""
+    instances, urls, timerange, key_frame_count, size_bytes = orjson.loads(document)
+    return ObjectRow(
+        id,
+        _ROLES[role],
+        flow_id,
+        created_ns,
+        tuple([Instance(*instance) for instance in instances]),
+        tuple([UncontrolledUrl(*url) for url in urls]),
+        timerange,
+        key_frame_count,
+        init_object_id,
+        size_bytes,
+        version,
     )

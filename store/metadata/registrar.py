@@ -1,0 +1,66 @@
+"""Deciding about the segments of one request, in order: what every database does inside its transaction."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from store.errors import BadRequest, Error
+from store.metadata.protocol import Judge, Registration
+from store.metadata.rows import NewSegment, ObjectRow
+from store.timerange import MIN_NS
+
+
+@dataclass(slots=True)
+class Registrar:
+    """Decides about segments one by one and keeps those that were accepted.
+
+    `objects`: those that the segments name, as they are; they become what they are to be. `taken`: whether
+    a segment that is there overlaps [start, stop).
+    """
+
+    judge: Judge
+    objects: dict[str, ObjectRow]
+    taken: Callable[[int, int], bool]
+    changed: dict[str, None] = field(default_factory=dict)
+    accepted: list[NewSegment] = field(default_factory=list)
+    _spans: list[tuple[int, int]] = field(default_factory=list)
+
+    def register(self, segment: NewSegment) -> Error | None:
+        """Accept a segment, or say why not."""
+        if "\0" in segment.object_id:
+            return BadRequest("An object id has a NUL character.")
+        if self._overlaps(segment):
+            return BadRequest("The segment overlaps another one of the flow.")
+        obj = self.objects.get(segment.object_id)
+        init_id = segment.init_object_id or (obj.init_object_id if obj is not None else None)
+        init = None if init_id is None else self.objects.get(init_id)
+        found = self.judge(segment, obj, init)
+        if not isinstance(found, Registration):
+            return found
+        if obj is None and found.object is None:
+            raise ValueError("a judge accepted a segment without an object")
+        for row in (found.object, found.init_object):
+            if row is not None:
+                self.objects[row.id] = row
+                self.changed[row.id] = None
+        insort(self._spans, (segment.start_ns, segment.stop_ns))
+        self.accepted.append(segment)
+        return None
+
+    def _overlaps(self, segment: NewSegment) -> bool:
+        at = bisect_left(self._spans, (segment.stop_ns, MIN_NS))
+        if at and self._spans[at - 1][1] > segment.start_ns:
+            return True
+        return self.taken(segment.start_ns, segment.stop_ns)
+
+    def uses(self) -> Counter[str]:
+        """How many of the accepted segments use each object, directly or as the init object of theirs."""
+        uses = Counter(segment.object_id for segment in self.accepted)
+        for object_id, count in list(uses.items()):
+            init_id = self.objects[object_id].init_object_id
+            if init_id is not None:
+                uses[init_id] += count
+        return uses
