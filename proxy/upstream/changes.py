@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import orjson
 
-from proxy.errors import Error
-from proxy.upstream.answers import Answer, Facts, refusal, refused
+from proxy.upstream.answers import Answer, Facts, refusal
 from proxy.upstream.client import Reply
 from proxy.upstream.documents import Document, document_in
 from proxy.upstream.headers import JSON, checked, moved, path_of, with_query
+from proxy.upstream.lists import refused_by
 from proxy.upstream.lookups import Known
 from proxy.upstream.parts import TEMPLATES, Parts
 from proxy.upstream.protocol import Expect, Request
@@ -39,12 +39,15 @@ class Changes:
             return refusal(409, CHANGED, self.parts.clock.stamp(), "Expectation")
         body = request.body
         if request.operation == "PUT_flows-flowId":
-            body = _signed(body, known.documents.get(("flow", request.params["flowId"])), request.actor)
+            flow = ("flow", request.params["flowId"])
+            if flow in expect.classes and flow not in known.classes:
+                await self.parts.ledger.forget(flow[1])
+            body = _signed(body, known.documents.get(flow), request.actor)
         if request.operation == "POST_flows-flowId-storage" and await self._is_taken(request):
             return refusal(400, TAKEN, self.parts.clock.stamp())
         reply = await self.parts.client.send(method, target, body or None)
         if not 200 <= reply.status < 300:
-            return self._refused(reply)
+            return refused_by(self.parts, reply)
         return await self._done(request, reply, expect)
 
     async def _look(self, expect: Expect) -> Known:
@@ -64,12 +67,6 @@ class Changes:
         names = [name for name in ids if isinstance(name, str)]
         known = await self.parts.lookups.look_up([], names, None)
         return bool(known.objects)
-
-    def _refused(self, reply: Reply) -> Answer:
-        found = refused(reply, self.parts.client.base, self.parts.clock.stamp())
-        if isinstance(found, Error):
-            raise found
-        return found
 
     async def _done(self, request: Request, reply: Reply, expect: Expect) -> Answer:
         status, body, facts = reply.status, reply.body, None

@@ -35,6 +35,10 @@ class Ledger(Protocol):
         """The flow of each object that was allocated through here."""
         ...
 
+    async def forget(self, flow_id: str) -> None:
+        """A flow is made anew: what was allocated for one of that id before is not its own."""
+        ...
+
     async def delete(self, request_id: str, classes: frozenset[str]) -> None:
         """The deletion of a flow of these classes, or of its segments, goes on as that request."""
         ...
@@ -76,6 +80,11 @@ class SqliteLedger:
         asked = "SELECT flow_id FROM allocated WHERE upstream = ? AND object_id = ?"
         rows = {name: connection.execute(asked, (self._upstream, name)).fetchone() for name in object_ids}
         return {name: row[0] for name, row in rows.items() if row is not None}
+
+    async def forget(self, flow_id: str) -> None:
+        """As `Ledger.forget`."""
+        asked = "UPDATE allocated SET flow_id = '' WHERE upstream = ? AND flow_id = ?"
+        await self._do(lambda c: c.execute(asked, (self._upstream, flow_id)))
 
     async def delete(self, request_id: str, classes: frozenset[str]) -> None:
         """As `Ledger.delete`; durable when it returns."""

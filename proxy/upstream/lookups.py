@@ -101,7 +101,7 @@ class Lookups:
         there = {name: found for name, found in used.items() if found is not None}
         facts = await self._facts(there, view)
         for name, flow_id in (await self._ledger.allocated([n for n in names if n not in there])).items():
-            facts[name] = ObjectFact("unused", flow_id)
+            facts[name] = ObjectFact("unused", flow_id, flow_ids=(flow_id,))
         return Known(
             classes,
             {name: flow["source_id"] for name, flow in flows.items() if flow.get("source_id")},

@@ -87,10 +87,6 @@ class ObjectFact(Protocol):
         """ "unused" when it is only allocated, else "media" or "init"."""
 
     @property
-    def flow_id(self) -> str:
-        """The flow it was allocated for, then the first that referred to it."""
-
-    @property
     def witness(self) -> str | None:
         """A flow that refers to it and that the view sees."""
 
@@ -100,7 +96,8 @@ class ObjectFact(Protocol):
 
     @property
     def flow_ids(self) -> tuple[str, ...]:
-        """The flow that first referred to it if that is there, else all that refer to it."""
+        """The flows that decide about it: the one it was allocated for while it is unused, then the first
+        that referred to it if that still does, else all that do."""
 
 
 class Known(Protocol):

@@ -9,32 +9,25 @@ from urllib.parse import quote
 
 import orjson
 
-from proxy.errors import Error
 from proxy.upstream import listing
-from proxy.upstream.answers import Answer, Facts, answered, refusal, refused
+from proxy.upstream.answers import Answer, Facts, answered, refusal
 from proxy.upstream.client import Reply
 from proxy.upstream.documents import (
     PATHS,
     Classes,
     Document,
     classes_of,
-    related_to,
     resource_in,
     sees,
 )
 from proxy.upstream.headers import JSON, checked, next_page, overlaid, path_of, with_query
-from proxy.upstream.listing import Filled, Page, Pairs, Place
+from proxy.upstream.listing import Page, Pairs, Place
+from proxy.upstream.lists import LISTS, Lists, facts_of, page_of, refused_by
 from proxy.upstream.lookups import is_there, referring
 from proxy.upstream.parts import TEMPLATES, Parts, Refused
 from proxy.upstream.protocol import Request, View
-from proxy.upstream.urls import Backend, UrlRule, readable_by
+from proxy.upstream.urls import UrlRule
 
-LISTS = {
-    "GET_sources": "source",
-    "GET_flows": "flow",
-    "GET_profiles": "profile",
-    "GET_flow-delete-requests": "deletion",
-}
 RESOURCES = {
     "GET_sources-sourceId": "source",
     "GET_flows-flowId": "flow",
@@ -55,7 +48,7 @@ class Reads:
         """As `protocol.Upstream.call`, for a GET."""
         operation = request.operation
         if operation in LISTS:
-            return await self._list(request, LISTS[operation])
+            return await Lists(self.parts).answer(request, LISTS[operation])
         if operation in RESOURCES:
             return await self._resource(request, RESOURCES[operation])
         if operation == "GET_flows-flowId-segments":
@@ -63,7 +56,7 @@ class Reads:
         if operation == "GET_objects":
             return await self._object(request)
         if operation == "GET_storage-backends":
-            return await self._backends(request)
+            return await Lists(self.parts).backends(request)
         if operation.startswith(("GET_sources-sourceId-", "GET_flows-flowId-")):
             return await self._property(request)
         return await self._plain(request)
@@ -75,14 +68,8 @@ class Reads:
     async def _plain(self, request: Request) -> Answer:
         reply = await self._send(request, checked(request.query))
         if reply.status != 200:
-            return self._refused(reply)
+            return refused_by(self.parts, reply)
         return Answer(200, [JSON], reply.body, Facts())
-
-    def _refused(self, reply: Reply) -> Answer:
-        found = refused(reply, self.parts.client.base, self.parts.clock.stamp())
-        if isinstance(found, Error):
-            raise found
-        return found
 
     async def _resource(self, request: Request, kind: str) -> Answer:
         (name,) = request.params.values()
@@ -98,7 +85,9 @@ class Reads:
         if kind == "deletion":
             classes = await self.parts.lookups.deletion_classes(name, document)
             return Answer(200, [JSON], reply.body, Facts(classes))
-        return Answer(200, [JSON], reply.body, await self._facts(kind, [document], request.view, document))
+        return Answer(
+            200, [JSON], reply.body, await facts_of(self.parts, kind, [document], request.view, document)
+        )
 
     async def _is_no_id(self, request: Request) -> bool:
         """Whether a path parameter cannot be an id, which no upstream need be asked about."""
@@ -116,23 +105,9 @@ class Reads:
         document = await self.parts.lookups.document((kind, name))
         if document is None:
             return self._absent(kind)
-        answer = self._refused(reply)
-        answer.facts = await self._facts(kind, [document], view, document)
+        answer = refused_by(self.parts, reply)
+        answer.facts = await facts_of(self.parts, kind, [document], view, document)
         return answer
-
-    async def _facts(
-        self, kind: str, documents: list[Document], view: View | None, of: Document | None = None
-    ) -> Facts:
-        """The classes of a resource, and of all ids that documents of its kind name."""
-        classes = classes_of(of) if of is not None else None
-        if view is None or view.admin:
-            return Facts(classes)
-        known = {document["id"]: classes_of(document) for document in documents if "id" in document}
-        named = dict.fromkeys(name for document in documents for name in related_to(kind, document))
-        missing = [name for name in named if name not in known]
-        found = await self.parts.lookups.classes(kind, missing) if missing else {}
-        everything = {**known, **found}
-        return Facts(classes, {name: everything[name] for name in named if name in everything})
 
     async def _property(self, request: Request) -> Answer:
         """A property out of the resource itself, so that what decides is of the same moment."""
@@ -142,7 +117,7 @@ class Reads:
         document = await self.parts.lookups.document((kind, name))
         if document is None:
             return self._absent(kind)
-        facts = await self._facts(kind, [document], request.view, document)
+        facts = await facts_of(self.parts, kind, [document], request.view, document)
         if "name" in request.params:
             tags = document.get("tags")
             value = (tags if isinstance(tags, dict) else {}).get(request.params["name"], _MISSING)
@@ -154,74 +129,6 @@ class Reads:
         if value is None:
             value = _DEFAULTS.get(wanted, _MISSING)
         return self._absent(kind, facts, wanted) if value is _MISSING else answered(value, facts)
-
-    async def _list(self, request: Request, kind: str) -> Answer:
-        view, path = request.view, path_of(TEMPLATES[request.operation][1], request.params)
-        query = checked(request.query)
-        place = listing.place_of(request, self.parts.cursors)
-        if view is not None and not view.admin and not view.allow:
-            return self._page_of(request, Filled([], None, None, Page([], None)), b"[]", Facts())
-        if place is None:
-            place = Place(filter=await self._filter(view, query))
-        exact = view is None or view.admin or (place.filter is not None and not view.deny)
-        sent = query if place.filter is None else [*query, ("tag.auth_classes", place.filter)]
-
-        async def fetch(page: Pairs, limit: int) -> Page[Document]:
-            return await self.parts.page(path, sent, page, limit)
-
-        async def seen(items: list[Document]) -> list[bool]:
-            return [kind == "deletion" or sees(view, classes_of(item)) for item in items]
-
-        try:
-            filled = await listing.fill(fetch, seen, _id, listing.limit_of(request.query), place, exact=exact)
-        except Refused as exc:
-            return self._refused(exc.reply)
-        body = filled.whole.body if filled.whole is not None else orjson.dumps(filled.items)
-        return self._page_of(request, filled, body, await self._facts(kind, filled.items, view))
-
-    async def _filter(self, view: View | None, query: list[tuple[str, str]]) -> str | None:
-        """What the upstream can filter for this view; None where only the proxy can: all that is untagged
-        may be seen, or the client filters by class itself."""
-        if view is None or view.admin or sees(view, frozenset()):
-            return None
-        if any(name.lower() == "tag.auth_classes" for name, _ in query):
-            return None
-        return listing.class_filter(view.allow) if (await self.parts.features()).tag_lists else None
-
-    def _page_of(self, request: Request, filled: Filled[Any], body: bytes, facts: Facts) -> Answer:
-        limit = listing.limit_of(request.query)
-        told = filled.whole.headers if filled.whole is not None else {}
-        effective = told.get("x-paging-limit", "")
-        asked = dict(request.query)
-        headers = [
-            JSON,
-            ("x-paging-limit", effective if effective.isdigit() and filled.next else str(limit)),
-            ("x-paging-count", str(len(filled.items))),
-            ("x-paging-reverse-order", str(asked.get("reverse_order", "").lower() == "true").lower()),
-        ]
-        if filled.next is not None:
-            token = listing.sealed(filled.next, request, self.parts.cursors)
-            pairs = [*(pair for pair in request.query if pair[0] != "page"), ("page", token)]
-            url = f"{self.parts.public_url}{with_query(request.path, pairs)}"
-            headers += [("link", f'<{url}>; rel="next"'), ("x-paging-nextkey", token)]
-        return Answer(200, headers, body, facts)
-
-    async def _backends(self, request: Request) -> Answer:
-        view, query = request.view, checked(request.query)
-        place = listing.place_of(request, self.parts.cursors) or Place()
-
-        async def fetch(page: Pairs, limit: int) -> Page[Document]:
-            return await self.parts.page("/service/storage-backends", query, page, limit)
-
-        async def seen(items: list[Document]) -> list[bool]:
-            return [readable_by(view, Backend("", classes_of(item), False)) for item in items]
-
-        try:
-            exact = view is None or view.admin
-            filled = await listing.fill(fetch, seen, _id, listing.limit_of(request.query), place, exact=exact)
-        except Refused as exc:
-            return self._refused(exc.reply)
-        return self._page_of(request, filled, orjson.dumps(filled.items), Facts())
 
     async def _urls(
         self, request: Request, query: list[tuple[str, str]]
@@ -262,7 +169,7 @@ class Reads:
         body = filled.whole.body if filled.whole is not None else orjson.dumps(filled.items)
         if not self._told(rule, body):
             body = orjson.dumps([rule.apply(item) for item in filled.items])
-        answer = self._page_of(request, filled, body, Facts(None if flow is None else classes_of(flow)))
+        answer = page_of(self.parts, request, filled, body, Facts(None if flow is None else classes_of(flow)))
         extent = filled.last.headers.get("x-paging-timerange")
         if filled.whole is not None and extent is not None:
             answer.headers.append(("x-paging-timerange", extent))
@@ -301,12 +208,12 @@ class Reads:
             fact = (await self.parts.lookups.look_up([], [object_id], view)).objects.get(object_id)
             if fact is None or fact.role == "unused":
                 return self._absent("object")
-            answer = self._refused(exc.reply)
+            answer = refused_by(self.parts, exc.reply)
             answer.facts = Facts(None, {}, fact.witness is not None)
             return answer
         document = {**rule.apply(documents[0]), "referenced_by_flows": filled.items}
         facts = await self._object_facts(request, document, filled.items, held)
-        return self._page_of(request, filled, orjson.dumps(document), facts)
+        return page_of(self.parts, request, filled, orjson.dumps(document), facts)
 
     async def _object_facts(
         self, request: Request, document: Document, listed: list[str], held: dict[str, Classes]
@@ -326,10 +233,6 @@ class Reads:
 
 class _Gone(Exception):
     """There is no such object."""
-
-
-def _id(document: Document) -> str:
-    return str(document.get("id"))
 
 
 def _segment_name(document: Document) -> str:

@@ -1,0 +1,9 @@
+"""Every attack of `tests/authorization/test_attacks.py`, with the store behind HTTP."""
+
+from __future__ import annotations
+
+from tests.upstream.over_http import copied
+
+globals().update(
+    {name: value for name, value in vars(copied("authorization/test_attacks")).items() if name[:2] != "__"}
+)
