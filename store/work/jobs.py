@@ -30,13 +30,13 @@ _log = logging.getLogger(__name__)
 
 async def carry_out_deletions(store: Store) -> bool:
     """One chunk of each deletion request that is not done, the oldest first."""
-    busy = False
+    pending: list[Row] = []
     for status in PENDING:
         rows, _ = await store.metadata.page(Query(Kind.DELETION, None, BATCH, reverse=True, status=status))
-        for row in rows:
-            await _advance(store, row)
-            busy = True
-    return busy
+        pending += rows
+    for row in pending:
+        await _advance(store, row)
+    return bool(pending)
 
 
 async def _advance(store: Store, row: Row) -> None:

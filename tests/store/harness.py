@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -171,13 +171,13 @@ def object_path(object_id: str) -> str:
     return f"/objects/{quote(object_id, safe='').replace('.', '%2E')}"
 
 
-def settings_of(folder: Path, **more: Any) -> StoreSettings:
+def settings_of(folder: Path, *, backends: Sequence[dict[str, Any]] = BACKENDS, **more: Any) -> StoreSettings:
     """The settings of a store in a folder."""
-    backends = tuple(
+    places = tuple(
         BackendSettings(**{"folder": folder / f"media-{number}", **backend})
-        for number, backend in enumerate(BACKENDS)
+        for number, backend in enumerate(backends)
     )
-    chosen = {"data": folder, "public_url": "http://tams.test", "storage_backends": backends, **more}
+    chosen = {"data": folder, "public_url": "http://tams.test", "storage_backends": places, **more}
     return StoreSettings(_env_file=None, **chosen)
 
 
