@@ -65,14 +65,12 @@ class Call:
 class Sight:
     """A principal's snapshot, ready for use: the caller that decides, and the views that filter.
 
-    `view`: what may be read. `any`: what there is any permission on. `shared`: what may be read where an
-    untagged resource is everybody's.
+    `view`: what may be read. `any`: what there is any permission on.
     """
 
     caller: Caller
     view: View
     any: View
-    shared: View
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +135,8 @@ class Gate:
         known = await self._upstream.look_up([], [found.object_id], sight.view)
         call.decision.calls += 2
         fact, classes = known.objects.get(found.object_id), None
-        if fact is not None and rule.action is Action.WRITE:
-            ref = ("flow", fact.flow_id)
+        if fact is not None and fact.flow_ids and rule.action is Action.WRITE:
+            ref = ("flow", fact.flow_ids[0])
             classes = (await self._upstream.look_up([ref], (), sight.view)).classes.get(ref)
             call.decision.calls += 1
         call.decision.classes = classes
@@ -157,7 +155,7 @@ class Gate:
         caller = sight.caller
         if rule.target is Target.ADMIN and not caller.admin:
             raise NotFound(NO_PATH)
-        view = _VIEWS.get(rule.target, _readable)(sight)
+        view = sight.any if rule.target is Target.BACKENDS else sight.view
         response = await self._upstream.call(
             Request(rule.operation, call.path, call.params, call.query, b"", view, None, principal.name)
         )
@@ -287,14 +285,6 @@ def _check_read(rule: Rule, caller: Caller, facts: Facts) -> None:
         enforce(judge(caller, rule.action, classes), rule.target)
 
 
-def _readable(sight: Sight) -> View:
-    return sight.view
-
-
-_VIEWS: Mapping[Target, Callable[[Sight], View]] = {
-    Target.BACKENDS: lambda sight: sight.any,
-    Target.PROFILES: lambda sight: sight.shared,
-}
 _NOTHING = Gathered({}, {}, {}, {})
 
 

@@ -64,7 +64,7 @@ def _usable(fact: ObjectFact | None, flow_id: str, brings_urls: bool) -> bool:
     if fact is None:
         return brings_urls
     if fact.role == UNUSED:
-        return fact.flow_id == flow_id
+        return flow_id in fact.flow_ids
     return fact.witness is not None
 
 

@@ -24,15 +24,14 @@ class Action(Enum):
 class Target(Enum):
     """What a rule decides on: the classes of the resource that a path parameter names, or something else.
 
-    LIST: what may be read is listed; PROFILES: that and what is untagged; BACKENDS: what there is any
-    permission on. MEDIA: the bytes behind an unsigned URL.
+    LIST: what may be read is listed; BACKENDS: what there is any permission on. MEDIA: the bytes behind an
+    unsigned URL.
     """
 
     NOTHING = "nothing"
     ADMIN = "admin"
     LIST = "list"
     BACKENDS = "storage backends"
-    PROFILES = "profiles"
     MEDIA = "media"
     SOURCE = "source"
     FLOW = "flow"

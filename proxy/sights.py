@@ -48,6 +48,4 @@ def sight_of(caller: Caller) -> Sight:
         caller,
         view=View(held.admin, held.read, held.denied, default),
         any=View(held.admin, held.read | held.write | held.delete, held.denied, default),
-        # No class is the empty text: it stands for having none.
-        shared=View(held.admin, held.read | {""}, held.denied, ""),
     )

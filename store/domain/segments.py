@@ -97,13 +97,14 @@ async def add_segments(
         source = (await using.metadata.rows([source_ref(flow["source_id"])])).values()
         source_document = next((orjson.loads(s.document) for s in source), None)
         pins = await _pin(using, flow_id, segments)
+        created_ns = max(using.now_ns, row.created_ns)
         try:
             outcomes = await using.metadata.add_segments(
                 AddSegments(
                     flow_id,
                     row.version,
                     segments,
-                    lambda new, obj, init: judge(flow_id, new, obj, init, pins),
+                    lambda new, obj, init: judge(flow_id, new, obj, init, pins, created_ns),
                     lambda flow_row, added: _announce(flow, source_document, added, using.now_ns),
                     using.now_ns,
                     using.expect,
@@ -204,9 +205,17 @@ async def _each_pinned(
 
 
 def judge(
-    flow_id: str, new: NewSegment, obj: ObjectRow | None, init: ObjectRow | None, pins: Pins
+    flow_id: str,
+    new: NewSegment,
+    obj: ObjectRow | None,
+    init: ObjectRow | None,
+    pins: Pins,
+    created_ns: int,
 ) -> Registration | Error:
-    """What registering a segment makes of its objects, or why it is refused. Pure."""
+    """What registering a segment makes of its objects, or why it is refused. Pure.
+
+    `created_ns`: for an object that the segment brings with it; never before the flow was created.
+    """
     if new.object_id in pins.missing or new.init_object_id in pins.missing:
         return BadRequest("The bytes of the object have not been uploaded.")
     new_init = _judge_init(flow_id, new, init, pins)
@@ -215,7 +224,7 @@ def judge(
     if obj is None:
         if not new.urls:
             return BadRequest(UNKNOWN_OBJECT)
-        obj = ObjectRow(new.object_id, Role.UNUSED, flow_id, 0)
+        obj = ObjectRow(new.object_id, Role.UNUSED, flow_id, created_ns)
     if obj.role is Role.INIT:
         return BadRequest("An init object cannot be used as media.")
     if obj.role is Role.MEDIA:

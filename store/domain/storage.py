@@ -65,12 +65,13 @@ async def allocate(
         media = resolve_backend(backends, post.storage_id)
         content_type = post.content_type or flow["container"]
         ids = _ids(post, new_id)
+        created_ns = max(now_ns, row.created_ns)
         objects = [
             ObjectRow(
                 object_id,
                 Role.UNUSED,
                 flow_id,
-                now_ns,
+                created_ns,
                 (Instance(media.backend.id, object_key(flow_id, new_id(), now_ns), content_type),),
             )
             for object_id in ids

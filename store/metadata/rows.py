@@ -265,8 +265,9 @@ class ObjectPage:
 @dataclass(frozen=True, slots=True)
 class ObjectFact:
     """What deciding about an object needs. `witness` is a flow that refers to it and that the view sees,
-    None when there is none, `witness_classes` its classes. `flow_ids`: the first flow that referenced it
-    if that still exists, else all that refer to it."""
+    None when there is none, `witness_classes` its classes. `flow_ids`: those that decide about it. While it
+    is only allocated, the flow it was allocated for; then the first that referred to it if that still does,
+    else all that do. A flow younger than the object has the id of the one that is meant, and is not it."""
 
     id: str
     role: Role

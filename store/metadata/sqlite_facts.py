@@ -15,7 +15,8 @@ from store.view import View, visible
 _FLOWS = """SELECT flow_id FROM uses WHERE object = (SELECT number FROM objects WHERE id = ?) AND flow_id > ?
     ORDER BY flow_id LIMIT ?"""
 _FACTS = """SELECT o.id, o.role, o.flow_id, r.id IS NOT NULL FROM json_each(?) w
-    CROSS JOIN objects o ON o.id = w.value LEFT JOIN resources r ON r.kind = 'flow' AND r.id = o.flow_id"""
+    CROSS JOIN objects o ON o.id = w.value
+    LEFT JOIN resources r ON r.kind = 'flow' AND r.id = o.flow_id AND -r.created_rank <= o.created_ns"""
 _USES = """SELECT o.id, u.flow_id, r.classes FROM json_each(?) w
     CROSS JOIN objects o ON o.id = w.value CROSS JOIN uses u ON u.object = o.number
     CROSS JOIN resources r ON r.kind = 'flow' AND r.id = u.flow_id ORDER BY o.number, u.flow_id"""
@@ -90,6 +91,8 @@ def object_facts(
     facts = {}
     for id, role, first, exists in connection.execute(_FACTS, (text,)):
         witness, classes = witnesses.get(id, (None, frozenset[str]()))
-        owners = (first,) if exists else tuple(flows.get(id, ()))
+        referring = tuple(flows.get(id, ()))
+        owned = exists and (role == Role.UNUSED or first in referring)
+        owners = (first,) if owned else referring
         facts[id] = ObjectFact(id, Role(role), first, witness, owners, classes)
     return facts

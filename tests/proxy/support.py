@@ -63,7 +63,9 @@ CLIENTS: Mapping[str, Client] = {
     # Holds class a; may read what carries `shared`; is shut out by `embargo`.
     "attacker": Client((*full("a"), "reader shared", "denied embargo"), creator=True),
     "colleague": Client((*full("a"), "reader shared"), creator=True),
-    "victim": Client((*full("v"), "granter shared", "granter embargo", "writer shared"), creator=True),
+    "victim": Client(
+        (*full("v"), "granter embargo", "granter shared", "reader shared", "writer shared"), creator=True
+    ),
     # One permission each on class t, and two together.
     "nobody": Client(),
     "reader": Client(("reader t",)),
@@ -186,7 +188,8 @@ class Proxy:
 
     async def allocated(self, who: str, flow_id: str, **said: Any) -> list[dict[str, Any]]:
         """Objects allocated for a flow: `media_objects` of the answer."""
-        answer = await self.made(who, "POST", f"/flows/{flow_id}/storage", {"limit": 1, **said})
+        body = said if "object_ids" in said else {"limit": 1, **said}
+        answer = await self.made(who, "POST", f"/flows/{flow_id}/storage", body)
         objects: list[dict[str, Any]] = answer.json()["media_objects"]
         return objects
 

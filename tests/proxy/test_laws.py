@@ -83,7 +83,7 @@ def test_the_actors_are_tried_on_every_row() -> None:
 
 
 def test_the_rows_make_sense() -> None:
-    untargeted = (Target.NOTHING, Target.ADMIN, Target.LIST, Target.BACKENDS, Target.PROFILES)
+    untargeted = (Target.NOTHING, Target.ADMIN, Target.LIST, Target.BACKENDS)
     for (path, method), rule in ((p, r) for p, r in _rows()):
         assert rule.scopes, rule
         assert f"{{{rule.param}}}" in path if rule.param else rule.target in untargeted, rule
