@@ -115,9 +115,9 @@ def matches(
     what collects the document, as far as that exists, for `collected_by`.
     """
     tags = document.get("tags") or {}
-    essence = document.get("essence_parameters") or {}
     if query.kind is Kind.PROFILE:
         document = {**document, **document.get("flow_metadata", {})}
+    essence = document.get("essence_parameters") or {}
     return (
         visible(query.view, tag_values(tags, "auth_classes"))
         and (query.ids is None or document["id"] in query.ids)

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from store.errors import NotFound
+from store.errors import BadRequest, NotFound
 from store.metadata.rows import Doomed, Instance, ObjectRow, Role, UncontrolledUrl
 from store.timerange import MIN_NS
 
@@ -20,6 +20,7 @@ BACKLOG: Final = 10
 LOOKS: Final = 20
 """How many times the limit of suspects are looked at in one go, most of which may turn out innocent."""
 CACHED: Final = 8_192
+NUL: Final = "\0"
 
 Uses = Counter[tuple[int, str]]
 """By (object's number, flow id), by how much a count is to grow, or to shrink."""
@@ -65,8 +66,17 @@ class Cache:
 
 
 def json_array(values: Iterable[str | int]) -> str:
-    """A JSON array, for `json_each`."""
-    return orjson.dumps(list(values)).decode()
+    """A JSON array of what is looked for, for `json_each`, which cuts a text short at a NUL character.
+
+    No text that is looked for is ever stored with one (`refuse_nul`), so that those may be left out.
+    """
+    return orjson.dumps([value for value in values if type(value) is not str or NUL not in value]).decode()
+
+
+def refuse_nul(texts: Iterable[str | int | None]) -> None:
+    """Raises `errors.BadRequest` when a text cannot be stored so that it is found again."""
+    if any(type(text) is str and NUL in text for text in texts):
+        raise BadRequest("A value has a NUL character.")
 
 
 def _held(record: tuple[Any, ...]) -> Held:
@@ -117,6 +127,7 @@ def save(
     `known`: objects as they are, those among `rows` that exist for certain. Bytes of instances that a row
     loses are doomed; an init object that it loses may become garbage.
     """
+    refuse_nul(row.id for row in rows)
     numbers = {id: held.number for id, held in known.items()}
     for version, row in enumerate(rows, first_version):
         numbers.setdefault(row.id, version)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any, Final
 
 import orjson
@@ -12,7 +13,7 @@ import orjson
 from store import errors
 from store.metadata.protocol import Stale
 from store.metadata.rows import Change, Delete, Event, Expect, Kind, Put, Ref, Row
-from store.metadata.sqlite_objects import json_array
+from store.metadata.sqlite_objects import json_array, refuse_nul
 from store.metadata.sqlite_segments import drop_flow
 from store.metadata.tables import Columns, collection_of, columns_of, event_document
 
@@ -139,6 +140,7 @@ def _put(connection: sqlite3.Connection, put: Put, version: int) -> None:
         orjson.dumps(put.document),
     )
     wanted = terms_of(columns, classes)
+    refuse_nul((put.id, columns.sort_text, *columns.related, *chain.from_iterable(wanted)))
     if put.version:
         connection.execute(_UPDATE, (*values, put.kind, put.id))
         _retag(connection, put, wanted)

@@ -129,8 +129,8 @@ async def test_paging_neither_skips_nor_doubles_what_stays(
             stayed.discard(gone)
         if len(seen) > 100:
             break
-    assert len(seen) == len(set(seen))
-    assert stayed <= set(seen)
+    # What was deleted and made anew may rightly be met again.
+    assert sorted(id for id in seen if id in stayed) == sorted(stayed)
     await metadata.close()
 
 

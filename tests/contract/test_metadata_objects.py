@@ -255,6 +255,21 @@ async def test_only_objects_that_exist_can_be_held(metadata: Database) -> None:
     assert len(await store.collect(1_000, 10)) == 1
 
 
+async def test_an_init_object_stays_while_an_object_that_needs_it_is_held(metadata: Database) -> None:
+    store = await metadata.fresh()
+    row = await new_flow(store)
+    await store.allocate([media_object("o"), media_object("init")], row.ref, row.version, None)
+    await store.add_segments(adding(row, segment("o", 0, 5, init_object_id="init")))
+    await store.hold(["o"], Reference.STREAM, "me", True)
+    await delete_all(store, "flow")
+    assert await store.collect(1_000, 10) == []
+    assert set(await store.objects(["o", "init"])) == {"o", "init"}
+    await store.hold(["o"], Reference.STREAM, "another", False)
+    assert await store.collect(1_000, 10) == []
+    await store.hold(["o"], Reference.STREAM, "me", False)
+    assert set(await store.collect(1_000, 10)) == {Doomed("backend", "key/o"), Doomed("backend", "key/init")}
+
+
 async def test_bytes_stay_listed_until_they_are_removed(metadata: Database) -> None:
     store = await metadata.fresh()
     row = await new_flow(store)

@@ -11,8 +11,9 @@ import pytest
 
 from store import errors
 from store.metadata.protocol import Metadata, Stale
-from store.metadata.query import SegmentQuery
+from store.metadata.query import Query, SegmentQuery, Sort
 from store.metadata.rows import Change, Delete, Event, Expect, Kind, Put, Ref
+from store.view import View
 from tests.contract.metadata_support import (
     Database,
     adding,
@@ -32,7 +33,7 @@ FLOW = Ref(Kind.FLOW, "flow")
 
 async def test_a_row_returns_what_was_put(metadata: Database) -> None:
     store = await metadata.fresh()
-    document = flow("flow", "news", "sport", label="ü 'quoted' \\ \x00", flow_collection=[])
+    document = flow("flow", "news", "sport", label="ü 'quoted' \\ \x01", flow_collection=[])
     await store.write(Change(puts=(Put(Kind.FLOW, "flow", 0, document, -5, 7, private=b"\x00secret"),)))
     row = await get(store, "flow")
     assert orjson.loads(row.document) == document
@@ -197,6 +198,39 @@ async def test_values_that_cannot_be_stored_are_bad_requests(metadata: Database)
         with pytest.raises(errors.BadRequest):
             await put_all(store, [put(document)])
     assert await store.rows([Ref(Kind.FLOW, "x")]) == {}
+
+
+async def test_a_nul_character_is_found_again_or_refused(metadata: Database) -> None:
+    store = await metadata.fresh()
+    nul = "a\0b"
+    await put_all(store, [put(flow("plain", "a", label="a", tags={"t": "a"}))])
+    for document, filters in (
+        (flow("label", label=nul), {"label": nul}),
+        (flow("tag", tags={"t": nul}), {"tags": (("t", frozenset((nul, "none"))),)}),
+        (flow("class", nul), {"tags": (("auth_classes", frozenset((nul, "none"))),)}),
+        (flow("name", tags={nul: "x"}), {"tag_exists": ((nul, True),)}),
+    ):
+        kept = True
+        try:
+            await put_all(store, [put(document)])
+        except errors.BadRequest:
+            kept = False
+        for sort in (Sort.CREATED, Sort.LABEL):
+            rows, _ = await store.page(Query(Kind.FLOW, None, 5, sort=sort, **filters))  # type: ignore[arg-type]
+            assert [row.id for row in rows] == [document["id"]] * kept
+    rows, _ = await store.page(Query(Kind.FLOW, View(False, frozenset((nul,)), frozenset()), 5))
+    assert "plain" not in {row.id for row in rows}
+
+
+async def test_an_object_id_with_a_nul_character_is_found_again_or_refused(metadata: Database) -> None:
+    store = await metadata.fresh()
+    row = await new_flow(store)
+    nul = "a\0b"
+    await store.add_segments(adding(row, segment("a", 0, 5)))
+    (error,) = await store.add_segments(adding(row, segment(nul, 5, 9)))
+    assert isinstance(error, errors.BadRequest | None)
+    assert set(await store.objects([nul])) == (set() if error else {nul})
+    assert set(await store.object_facts([nul, "a"], None)) == ({"a"} if error else {nul, "a"})
 
 
 async def test_events_come_in_commit_order_and_with_their_change(metadata: Database) -> None:

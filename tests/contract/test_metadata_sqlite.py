@@ -22,7 +22,18 @@ from store.metadata.sqlite_schema import VERSION, connect
 from store.timerange import TimeRange
 from store.view import View
 from tests.contract.metadata_listings import Stored, check_listing, fill, libraries, queries
-from tests.contract.metadata_support import Database, adding, flow, get, new_flow, put, put_all, segment, view
+from tests.contract.metadata_support import (
+    Database,
+    adding,
+    flow,
+    get,
+    new_flow,
+    put,
+    put_all,
+    segment,
+    view,
+    walk,
+)
 
 SMALLEST = {
     sqlite_page: {"SMALL": 1, "PATIENCE": 3, "COUNTED": 4, "SETS": 2},
@@ -54,6 +65,29 @@ async def test_every_way_to_a_listing_leads_to_the_same(
         for query in asked:
             await check_listing(store, library, query)
     await database.close()
+
+
+@pytest.mark.parametrize("sort", [Sort.CREATED, Sort.UPDATED, Sort.LABEL])
+@pytest.mark.parametrize("deny", ["", "d"])
+@pytest.mark.parametrize("sets", [1, 300])
+async def test_no_way_to_a_listing_shows_what_is_hidden(
+    database: Database, monkeypatch: pytest.MonkeyPatch, sort: Sort, deny: str, sets: int
+) -> None:
+    for module, name, value in (
+        (sqlite_page, "SMALL", 1),
+        (sqlite_page, "PATIENCE", 1),
+        (sqlite_page, "SETS", sets),
+    ):
+        monkeypatch.setattr(module, name, value)
+    store = await database.fresh()
+    kinds = (("a",), ("a", "d"), ("d",), ("z",), (), ("a", "z"))
+    await put_all(store, [put(flow(f"f{n:02}", *kinds[n % 6], tags={"t": "x"}), at_ns=n) for n in range(60)])
+    shown = {f"f{n:02}" for n in range(60) if n % 6 in ((0, 5) if deny else (0, 1, 5))}
+    for tags in ((), (("t", frozenset("x")),)):
+        for limit in (3, 100):
+            found = await walk(store, Query(Kind.FLOW, view("a", deny=deny), limit, sort=sort, tags=tags))
+            assert len(found) == len(shown)
+            assert {row.id for row in found} == shown
 
 
 def steps(path: Path, work: Callable[[sqlite3.Connection], object]) -> int:
