@@ -106,7 +106,7 @@ def possible(model: Model) -> list[tuple[str, str, str]]:
                 (f"{each}#{other}", relation, object_)
                 for each in OBJECTS
                 for name, other in sorted(held)
-                if each.startswith(name)
+                if each.startswith(name) and (each, other) != (object_, relation)
             ]
     return found
 
@@ -268,14 +268,14 @@ def without_memory(
                 return any_of([evaluate(child) for child in children])
             case Intersection(children):
                 parts = [evaluate(child) for child in children]
-                lost = [part for part in parts if part[0] == 0]
-                return lost[0] if lost else (min(truth for truth, _ in parts), False)
+                worst = min(truth for truth, _ in parts)
+                return worst, worst == 0 and any(cycle for _, cycle in parts)
             case Exclusion(base, subtract):
-                kept = evaluate(base)
+                kept, kept_cycle = evaluate(base)
                 taken, cycle = evaluate(subtract)
-                if kept[0] == 0 or cycle:
-                    return 0, cycle or kept[1]
-                return min(kept[0], 2 - taken), False
+                if kept == 0 or cycle:
+                    return 0, cycle or kept_cycle
+                return min(kept, 2 - taken), False
 
     return evaluate(declared.rewrite)
 

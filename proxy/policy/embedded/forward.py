@@ -2,7 +2,8 @@
 
 Three-valued (Kleene): a union is true over errors, an intersection false over errors, so an error only
 shows where the answer hangs on it. A node, (object, relation), met again on its own path is false, and that
-cycle is remembered: an exclusion whose subtracted side ran into one is false (OpenFGA's rule, and closed).
+cycle is remembered: an exclusion whose subtracted side ran into one is false. That is OpenFGA's rule, where
+it may lose a race to another false; here it never does.
 """
 
 from __future__ import annotations
@@ -221,19 +222,16 @@ class Forward:
     def _intersection(
         self, children: tuple[Rewrite, ...], object_: str, relation: str, depth: int
     ) -> Outcome:
+        # All children are looked at, a NO or not: whether one meets a cycle must not hang on their order.
         worst = _YES
         for child in children:
             worst = _both(worst, self.expression(child, object_, relation, depth))
-            if worst.truth is Truth.NO:
-                break
         return worst
 
     def _exclusion(
         self, base: Rewrite, subtract: Rewrite, object_: str, relation: str, depth: int
     ) -> Outcome:
         kept = self.expression(base, object_, relation, depth)
-        if kept.truth is Truth.NO:
-            return kept
         taken = self.expression(subtract, object_, relation, depth)
         if taken.cycle:
             return Outcome(Truth.NO, max(kept.hops, taken.hops), True, min(kept.low, taken.low))
@@ -262,11 +260,11 @@ def _either(one: Outcome, other: Outcome) -> Outcome:
 
 def _both(one: Outcome, other: Outcome) -> Outcome:
     """Of an intersection so far and its next child."""
-    if other.truth is Truth.NO:
-        return other
+    truth = min(one.truth, other.truth)
     return Outcome(
-        min(one.truth, other.truth),
+        truth,
         max(one.hops, other.hops),
-        low=min(one.low, other.low),
-        deep=one.deep or other.deep,
+        truth is Truth.NO and (one.cycle or other.cycle),
+        min(one.low, other.low),
+        truth is Truth.UNKNOWN and (one.deep or other.deep),
     )

@@ -12,9 +12,11 @@ from proxy.policy.embedded.model import Model, This, leaves
 MAX_OBJECT_CHARS = 256
 MAX_USER_CHARS = 512
 
-_OBJECT = re.compile(r"[^\s:#]+:[^\s:#]+")
-_USER = re.compile(r"([^\s:#]+):([^\s:#]+)(?:#([^\s:#@*]+))?")
-_OBJECT_ID = re.compile(r"[^\s:#*][^\s:#]*")
+# No blanks and no control characters, in no part.
+_CLEAN = r"\s\x00-\x1f\x7f-\x9f"
+_OBJECT = re.compile(rf"[^{_CLEAN}:#]+:[^{_CLEAN}:#]+")
+_USER = re.compile(rf"([^{_CLEAN}:#]+):([^{_CLEAN}:#]+)(?:#([^{_CLEAN}:#@*]+))?")
+_OBJECT_ID = re.compile(rf"[^{_CLEAN}:#*][^{_CLEAN}:#]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def is_user(text: str) -> bool:
     if len(text) > MAX_USER_CHARS:
         return False
     found = _USER.fullmatch(text)
-    return found is not None and not (found[2] == "*" and found[3])
+    return found is not None and not ("*" in found[2] and found[3])
 
 
 def type_of(name: str) -> str:
@@ -76,6 +78,8 @@ def check_tuple(model: Model, tuple_: Tuple) -> None:
         raise InvalidTuple(f"{tuple_}: not an object: {tuple_.object!r}")
     if not is_user(tuple_.user):
         raise InvalidTuple(f"{tuple_}: not a user: {tuple_.user!r}")
+    if tuple_.user == f"{tuple_.object}#{tuple_.relation}":
+        raise InvalidTuple(f"{tuple_}: it is so without a tuple")
     type_name = type_of(tuple_.object)
     if type_name not in model.by_name:
         raise InvalidTuple(f"{tuple_}: the model has no type '{type_name}'")

@@ -239,7 +239,11 @@ def _duplicate_parts(relation: Relation, file: str | None) -> Iterator[Problem]:
 def _entry_points(model: Model) -> Iterator[Problem]:
     search = _EntryPoints(model)
     for definition, relation in _relations(model):
-        entry, loop = search.of(definition.name, relation, frozenset())
+        entry, loop = (
+            (False, True)
+            if _computes_itself(definition, relation)
+            else search.of(definition.name, relation, frozenset())
+        )
         if not entry:
             why = "potential loop" if loop else "no entrypoint"
             yield Problem(
@@ -248,6 +252,18 @@ def _entry_points(model: Model) -> Iterator[Problem]:
                 relation.span,
                 _file(definition, relation),
             )
+
+
+def _computes_itself(definition: TypeDefinition, relation: Relation) -> bool:
+    """Whether computed relations of one object lead back to this one: OpenFGA's server refuses that."""
+    seen: set[str] = set()
+    pending = [relation]
+    while pending:
+        for leaf in leaves(pending.pop().rewrite):
+            if isinstance(leaf, Computed) and leaf.relation not in seen:
+                seen.add(leaf.relation)
+                pending.append(definition.relations[leaf.relation])
+    return relation.name in seen
 
 
 Visited: TypeAlias = frozenset[tuple[str, str]]
