@@ -13,7 +13,7 @@ from store.errors import BadRequest, Error
 from store.metadata.protocol import AddSegments, Judge, Registration
 from store.metadata.query import SegmentQuery
 from store.metadata.rows import DeletedSegments, NewSegment, ObjectRow, SegmentRow
-from store.metadata.sqlite_objects import Cache, Held, Uses, count_uses, json_array, load
+from store.metadata.sqlite_objects import NUL, Cache, Held, Uses, count_uses, json_array, load
 from store.timerange import MAX_NS, MIN_NS, TimeRange
 
 DROP_CHUNK: Final = 5_000
@@ -164,7 +164,18 @@ def registrar(connection: sqlite3.Connection, request: AddSegments) -> tuple[Reg
     start, stop = min(s.start_ns for s in segments), max(s.stop_ns for s in segments)
     clear = not occupied(connection, request.flow_id, start, stop)
     objects = {id: each.row for id, each in held.items()}
-    return Registrar(connection, request.flow_id, request.judge, objects, clear), held
+    return Registrar(connection, request.flow_id, _storable(request.judge), objects, clear), held
+
+
+def _storable(judge: Judge) -> Judge:
+    """A judge that also refuses what could not be found again."""
+
+    def judged(new: NewSegment, obj: ObjectRow | None, init: ObjectRow | None) -> Registration | Error:
+        if NUL in new.object_id:
+            return BadRequest("An object id has a NUL character.")
+        return judge(new, obj, init)
+
+    return judged
 
 
 def occupied(connection: sqlite3.Connection, flow_id: str, start_ns: int, stop_ns: int) -> bool:
