@@ -114,16 +114,16 @@ async def _referred(store: Metadata) -> None:
     for id, properties in collected.items():
         await put_all(store, [put(flow(id, *([id] if id in "ab" else []), **properties))])
     first = await get(store, "a")
-    await store.allocate(
-        [media_object("init", "a"), media_object("free", "a")], first.ref, first.version, None
-    )
+    allocated = [replace(media_object(id, "a"), created_ns=first.created_ns) for id in ("init", "free")]
+    await store.allocate(allocated, first.ref, first.version, None)
     for id in "abc":
         row = await get(store, id)
         await store.add_segments(adding(row, segment("o", 0, 5), segment("o", 5, 7)))
         if id != "c":
             await store.add_segments(adding(row, segment(f"m{id}", 10, 15, init_object_id="init")))
     object_row = (await store.objects(["o"]))["o"]
-    await store.replace_object(replace(object_row, flow_id="a"), None)
+    owned = replace(object_row, flow_id="a", created_ns=first.created_ns)
+    await store.replace_object(owned, None)
 
 
 async def test_an_object_page_has_the_flows_that_refer_by_id(metadata: Database) -> None:
@@ -234,6 +234,11 @@ async def test_facts_name_a_witness_and_the_flows_that_own(metadata: Database) -
     after = await store.object_facts(["o", "free"], view("z"))
     assert (after["o"].flow_id, after["o"].flow_ids) == ("a", ("b", "c"))
     assert after["free"].flow_ids == ()
+    # A flow that is made later under the id of the one that is gone has no say over its objects.
+    await put_all(store, [put(flow("a", "z"), at_ns=10**9)])
+    await store.add_segments(adding(await get(store, "a"), segment("o", 0, 5)))
+    younger = await store.object_facts(["o", "free"], view("z"))
+    assert (younger["o"].flow_ids, younger["free"].flow_ids) == (("a", "b", "c"), ())
 
 
 async def test_facts_of_ten_thousand_objects(metadata: Database) -> None:
