@@ -141,6 +141,23 @@ RULES: dict[str, Methods] = {
         "POST": Rule("POST_service", _A, Target.ADMIN),
     },
     "/service/storage-backends": {"GET": Rule("GET_storage-backends", _ANY, Target.BACKENDS)},
+    "/service/profiles": {"GET": _list("GET_profiles", Body.NOTHING)},
+    "/service/profiles/{profileId}": {
+        "GET": Rule("GET_profiles-profileId", _R, Target.PROFILE, Action.READ, "profileId"),
+        "POST": Rule(
+            "POST_profiles-profileId", _W, Target.PROFILE, Action.WRITE, "profileId", Check.NEW_PROFILE
+        ),
+    },
+    "/service/webhooks": {
+        "GET": _list("GET_webhooks", Body.NOTHING),
+        "POST": Rule("POST_webhooks", _W, Target.NOTHING, Action.WRITE, check=Check.NEW_WEBHOOK),
+    },
+    # As AppNote 0016 has it, changing a webhook needs no more of a token than reading.
+    "/service/webhooks/{webhookId}": {
+        "GET": Rule("GET_webhooks-webhookId", _R, Target.WEBHOOK, Action.READ, "webhookId"),
+        "PUT": Rule("PUT_webhooks", _R, Target.WEBHOOK, Action.WRITE, "webhookId", Check.PUT_WEBHOOK),
+        "DELETE": Rule("DELETE_webhooks-webhookId", _R, Target.WEBHOOK, Action.DELETE, "webhookId"),
+    },
     "/sources": {"GET": _list("GET_sources")},
     _SOURCE: {
         "GET": Rule("GET_sources-sourceId", _R, Target.SOURCE, Action.READ, "sourceId", body=Body.DOCUMENT),

@@ -42,7 +42,7 @@ class Store:
 
     def edit(self, request: Request) -> Edit:
         """Who edits, and when, for one request."""
-        return Edit(request.actor, self.now_ns(), self.new_id(), request.expect, self.trusted)
+        return Edit(request.actor, self.now_ns(), self.new_id(), request.expect, self.trusted, request.owner)
 
     def paging(self, request: Request) -> Paging:
         """The page tokens of one request."""

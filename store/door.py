@@ -63,6 +63,8 @@ class CallLike(Protocol):
     def expect(self) -> ExpectLike | None: ...
     @property
     def actor(self) -> str | None: ...
+    @property
+    def owner(self) -> bytes | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,7 @@ class Door:
                 _view(call.view),
                 _expect(call.expect),
                 call.actor,
+                call.owner,
             )
             return await OPERATIONS[call.operation](self._store, request)
         except Error as exc:

@@ -28,7 +28,8 @@ class Request:
 
     `operation`: its operationId, that of the GET for a HEAD. `path`: as the client spelt it, for `Link`.
     `params`: decoded path parameters. `view`: what the caller may see, None for everything. `expect`: what
-    the caller was authorised on. `actor`: who calls, for `created_by` and to bind cursors to.
+    the caller was authorised on. `actor`: who calls, for `created_by` and to bind cursors to. `owner`: who
+    a webhook is to belong to, opaque text.
     """
 
     operation: str
@@ -39,6 +40,7 @@ class Request:
     view: View | None = None
     expect: Expect | None = None
     actor: str | None = None
+    owner: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

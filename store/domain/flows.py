@@ -35,6 +35,7 @@ class Edit:
     """Who edits, when, and on what they were authorised. `version` is the next `metadata_version`.
 
     `trusted`: the client's own `created_by` and `updated_by` count; otherwise they are `actor`.
+    `owner`: who a webhook is to belong to.
     """
 
     actor: str | None
@@ -42,6 +43,7 @@ class Edit:
     version: str
     expect: Expect | None = None
     trusted: bool = False
+    owner: bytes | None = None
 
     @property
     def time(self) -> str:

@@ -22,9 +22,10 @@ def webhook_ref(webhook_id: str) -> Ref:
     return Ref(Kind.WEBHOOK, webhook_id)
 
 
-def private_part(owner: str | None, secret: str | None) -> bytes:
-    """What is kept beside a webhook and never returned."""
-    return orjson.dumps({"owner": owner, "secret": secret})
+def private_part(edit: Edit, secret: str | None) -> bytes:
+    """What is kept beside a webhook and never returned. Its owner is what the proxy says; there is none on
+    the store alone."""
+    return orjson.dumps({"owner": None if edit.owner is None else edit.owner.decode(), "secret": secret})
 
 
 async def create_webhook(metadata: Metadata, webhook_id: str, post: WebhookPost, edit: Edit) -> Document:
@@ -35,7 +36,7 @@ async def create_webhook(metadata: Metadata, webhook_id: str, post: WebhookPost,
     draft = Draft(metadata, edit.expect)
     ref = webhook_ref(webhook_id)
     await draft.load([ref])
-    draft.put(ref, document, private_part(edit.actor, secret))
+    draft.put(ref, document, private_part(edit, secret))
     await draft.commit(edit.now_ns)
     return document
 
@@ -60,7 +61,7 @@ async def replace_webhook(metadata: Metadata, webhook_id: str, put: WebhookPut, 
             raise BadRequest("A webhook in error is enabled again by `created`; it cannot be disabled.")
         kept = orjson.loads(row.private or b"{}").get("secret")
         document = put.document()
-        draft.put(ref, without(document, SECRET), private_part(edit.actor, _secret(before, put, kept)))
+        draft.put(ref, without(document, SECRET), private_part(edit, _secret(before, put, kept)))
         await draft.commit(edit.now_ns)
         return without(document, SECRET)
 

@@ -97,6 +97,42 @@ async def _uploaded(proxy: Proxy) -> Params:
     return params
 
 
+def _profile_document(params: Params) -> object:
+    metadata = {
+        "format": "urn:x-nmos:format:data",
+        "codec": "application/json",
+        "essence_parameters": {"data_type": "urn:x-tam:data:test"},
+    }
+    tags = {"auth_classes": ["t"]}
+    return {"id": params["profileId"], "label": "profile", "tags": tags, "flow_metadata": metadata}
+
+
+async def _new_profile(proxy: Proxy) -> Params:
+    return {"profileId": new_id()}
+
+
+async def _profile(proxy: Proxy) -> Params:
+    params = await _new_profile(proxy)
+    path = f"/service/profiles/{params['profileId']}"
+    await proxy.made("admin", "POST", path, _profile_document(params))
+    return params
+
+
+def _webhook_document(params: Params) -> object:
+    return {
+        "id": params.get("webhookId", ""),
+        "status": "created",
+        "url": "https://receiver.example/",
+        "events": ["flows/created"],
+        "tags": {"auth_classes": ["t"]},
+    }
+
+
+async def _webhook(proxy: Proxy) -> Params:
+    answer = await proxy.made("admin", "POST", "/service/webhooks", _webhook_document({}))
+    return {"webhookId": answer.json()["id"]}
+
+
 async def _joined(proxy: Proxy) -> Params:
     """An id for a new flow on a source that exists."""
     return {"flowId": new_id(), "sourceId": (await _flow(proxy))["sourceId"]}
@@ -185,6 +221,30 @@ TABLE = [
         _nothing,
         lambda params: {"name": "Other"},
     ),
+    Row("GET_profiles", "GET", "/service/profiles", ALL, _nothing),
+    Row("GET_profiles-profileId", "GET", "/service/profiles/{profileId}", READS, _profile),
+    Row(
+        "POST_profiles-profileId",
+        "POST",
+        "/service/profiles/{profileId}",
+        (403, 403, 403, 403, 400),
+        _profile,
+        _profile_document,
+    ),
+    Row(
+        "POST_profiles-profileId",
+        "POST",
+        "/service/profiles/{profileId}",
+        (403, 403, 403, 403, 201),
+        _new_profile,
+        _profile_document,
+        name="POST new profile",
+    ),
+    Row("GET_webhooks", "GET", "/service/webhooks", ALL, _nothing),
+    Row("POST_webhooks", "POST", "/service/webhooks", (403, 403, 201, 403, 201), _nothing, _webhook_document),
+    Row("GET_webhooks-webhookId", "GET", "/service/webhooks/{webhookId}", READS, _webhook),
+    Row("PUT_webhooks", "PUT", "/service/webhooks/{webhookId}", MAKES, _webhook, _webhook_document),
+    Row("DELETE_webhooks-webhookId", "DELETE", "/service/webhooks/{webhookId}", DELETES, _webhook),
     Row("GET_sources", "GET", "/sources", ALL, _nothing),
     Row("GET_sources-sourceId", "GET", "/sources/{sourceId}", READS),
     *_properties("source", ("description", "label")),
