@@ -1,8 +1,7 @@
-"""The HTTP client that forwards: pooled, bounded, without cookies or redirects, and honest about failures.
+"""Calls one upstream: as the proxy itself, without cookies or redirects, and honest about failures.
 
-aiohttp: of the maintained clients in Python the one that is fast when many requests are under way. The
-library's exceptions end here: 503 for an upstream that cannot be reached, 504 for one that is too slow, 502
-for one that breaks off or answers with what is no answer.
+503 for an upstream that cannot be reached, 504 for one that is too slow, 502 for one that breaks off or
+answers with what is no answer. Whole answers come by `connection.py`, media stream by aiohttp.
 """
 
 from __future__ import annotations
@@ -12,37 +11,25 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from urllib.parse import quote
+from types import TracebackType
+from urllib.parse import quote, urlsplit
 
 import aiohttp
 from yarl import URL
 
 from proxy.errors import BadUpstream, Error, Unavailable, UpstreamTimeout
 from proxy.upstream.breaker import Breaker
+from proxy.upstream.connection import Broken, Limits, Pool, Raw
 from proxy.upstream.credentials import Credential, Proof
 from proxy.upstream.headers import Base
 
-IDEMPOTENT = frozenset(("GET", "HEAD", "PUT", "DELETE"))
-# Shorter than what servers keep idle connections for (uvicorn: 5 s): a POST must not meet a closing one.
-KEEP_ALIVE_S = 4
+IDEMPOTENT = frozenset(("GET", "PUT", "DELETE"))
 _SKIPPED = ("User-Agent", "Accept", "Content-Type", "Accept-Encoding")
-_BROKEN = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientPayloadError)
-Body = bytes | AsyncIterator[bytes] | None
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Seconds for each phase, and how much at once. `read_s`: between two pieces of an answer."""
-
-    connect_s: float = 3.0
-    read_s: float = 10.0
-    connections: int = 100
-    body_bytes: int = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole answer, decompressed. Header names in any letter case find their values."""
+    """A whole answer, decompressed; header names in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -50,7 +37,8 @@ class Reply:
 
 
 class Client:
-    """Calls one upstream with its own credential. `clock` gives monotonic seconds. To be closed."""
+    """Calls one upstream with its own credential. `clock` gives monotonic seconds; `tls` is what certificates
+    are trusted, those of the system by default. To be closed."""
 
     def __init__(
         self,
@@ -65,13 +53,18 @@ class Client:
         self._limits = limits
         self._clock = clock
         self._breaker = Breaker()
-        self._pooled = _session(limits, tls, pooled=True)
-        self._fresh = _session(limits, tls, pooled=False)
+        parts = urlsplit(base.origin)
+        secure = parts.scheme == "https"
+        trusted = (tls or ssl.create_default_context()) if secure else None
+        port = parts.port or (443 if secure else 80)
+        self._pool = Pool(parts.hostname or "", port, trusted, limits, clock)
+        self._host = parts.netloc
+        self._streams = _session(limits, trusted)
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._pooled.close()
-        await self._fresh.close()
+        self._pool.close()
+        await self._streams.close()
 
     async def send(self, method: str, path: str, body: bytes | None = None) -> Reply:
         """The answer to a call of the API; `path` with its query, below the base, percent-encoded.
@@ -91,69 +84,55 @@ class Client:
         return reply
 
     async def _tried(self, method: str, path: str, body: bytes | None, proof: Proof) -> Reply:
-        headers = {"Accept": "application/json", "Accept-Encoding": "gzip"}
-        if body:
-            headers["Content-Type"] = "application/json"
-        url = self._url(self.base.path + path, proof)
-        if proof.authorization is not None:
-            headers["Authorization"] = proof.authorization
+        request = self._request(method, _with_token(self.base.path + path, proof), body, proof)
         with self._guarded():
             try:
-                return await self._once(self._pooled, method, url, headers, body)
-            except _BROKEN as exc:
-                if method not in IDEMPOTENT or isinstance(exc, aiohttp.ClientConnectorError):
+                raw = await self._pool.ask(request)
+            except Broken:
+                if method not in IDEMPOTENT:
                     raise
-            return await self._once(self._fresh, method, url, headers, body)
+                raw = await self._pool.ask(request, fresh=True)
+            return Reply(raw.status, raw.headers, _decoded(raw, self._limits.body_bytes))
 
-    async def _once(
-        self, session: aiohttp.ClientSession, method: str, url: URL, headers: Mapping[str, str], body: Body
-    ) -> Reply:
-        async with session.request(method, url, data=body, headers=headers, allow_redirects=False) as answer:
-            whole = await self._whole(answer)
-            return Reply(answer.status, answer.headers, whole)
-
-    async def _whole(self, answer: aiohttp.ClientResponse) -> bytes:
-        limit = self._limits.body_bytes
-        encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()
-        if encoding not in ("identity", "gzip", "x-gzip", "deflate", ""):
-            raise BadUpstream("The upstream's answer has an encoding that was not asked for.")
-        if answer.content_length is not None and answer.content_length > limit:
-            raise BadUpstream("The upstream's answer is too long.")
-        pieces, size = [], 0
-        async for piece in answer.content.iter_any():
-            size += len(piece)
-            if size > limit:
-                raise BadUpstream("The upstream's answer is too long.")
-            pieces.append(piece)
-        body = b"".join(pieces)
-        return body if encoding in ("identity", "") or not body else _inflated(body, encoding, limit)
+    def _request(self, method: str, target: str, body: bytes | None, proof: Proof) -> bytes:
+        """The bytes of a request. The target is percent-encoded and the rest is ours, so that nothing in it
+        can end a line."""
+        head = f"{method} {target} HTTP/1.1\r\nHost: {self._host}\r\nAccept: application/json\r\n"
+        head += "Accept-Encoding: gzip\r\n"
+        if proof.authorization is not None:
+            head += f"Authorization: {proof.authorization}\r\n"
+        if body:
+            head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        elif method != "GET":
+            head += "Content-Length: 0\r\n"
+        return (head + "\r\n").encode("ascii") + (body or b"")
 
     @asynccontextmanager
     async def stream(
-        self, method: str, target: str, headers: list[tuple[str, str]], body: Body, *, with_proof: bool
+        self,
+        method: str,
+        target: str,
+        headers: list[tuple[str, str]],
+        body: AsyncIterator[bytes] | None,
+        *,
+        with_proof: bool,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """An answer to be read piece by piece, undecoded; `target` is path and query on the origin itself.
 
         Nothing is repeated. Raises as `send`, redirects included; leaving the context early ends the call.
         """
         proof = await self._credential.proof() if with_proof else Proof()
-        url = self._url(target, proof)
+        url = URL(self.base.origin + _with_token(target, proof), encoded=True)
         sent = list(headers)
         if proof.authorization is not None:
             sent.append(("Authorization", proof.authorization))
         with self._guarded():
-            async with self._pooled.request(
+            async with self._streams.request(
                 method, url, data=body, headers=sent, allow_redirects=False
             ) as answer:
                 if 300 <= answer.status < 400 and answer.status != 304:
                     raise BadUpstream("The upstream answers with a redirect.")
                 yield answer
-
-    def _url(self, target: str, proof: Proof) -> URL:
-        if proof.access_token is not None:
-            mark = "&" if "?" in target else "?"
-            target = f"{target}{mark}access_token={quote(proof.access_token, safe='')}"
-        return URL(self.base.origin + target, encoded=True)
 
     def _guarded(self) -> _Guard:
         if not self._breaker.admits(self._clock()):
@@ -173,19 +152,26 @@ class _Guard:
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: object) -> None:
-        if exc is None or isinstance(exc, Error):
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if exc is None:
             self._breaker.succeeded()
             return
         error = _translated(exc)
-        if error is not None:
-            if not isinstance(error, BadUpstream):
-                self._breaker.failed(self._clock())
+        if isinstance(error, Unavailable | UpstreamTimeout):
+            self._breaker.failed(self._clock())
+        elif error is not None:
+            # Broken or odd, but somebody is there.
+            self._breaker.succeeded()
+        if error is not None and error is not exc:
             raise error from exc
 
 
 def _translated(exc: BaseException) -> Error | None:
-    """A failure of the library as ours; None for what is none of its failures, a cancellation above all."""
+    """A failure as ours; None for what is no failure of the upstream, a cancellation above all."""
+    if isinstance(exc, Error):
+        return exc
     if isinstance(exc, aiohttp.ConnectionTimeoutError | aiohttp.ClientConnectorError):
         return Unavailable("The upstream cannot be reached.", retry_after_s=2)
     if isinstance(exc, TimeoutError):
@@ -195,12 +181,15 @@ def _translated(exc: BaseException) -> Error | None:
     return None
 
 
-def _session(limits: Limits, tls: ssl.SSLContext | None, *, pooled: bool) -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(
-        limit=limits.connections,
-        ssl=tls if tls is not None else True,
-        **({"keepalive_timeout": KEEP_ALIVE_S} if pooled else {"force_close": True}),
-    )
+def _with_token(target: str, proof: Proof) -> str:
+    if proof.access_token is None:
+        return target
+    mark = "&" if "?" in target else "?"
+    return f"{target}{mark}access_token={quote(proof.access_token, safe='')}"
+
+
+def _session(limits: Limits, tls: ssl.SSLContext | None) -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(limit=limits.connections, ssl=tls if tls is not None else True)
     timeout = aiohttp.ClientTimeout(
         total=None, connect=limits.connect_s, sock_connect=limits.connect_s, sock_read=limits.read_s
     )
@@ -214,12 +203,17 @@ def _session(limits: Limits, tls: ssl.SSLContext | None, *, pooled: bool) -> aio
     )
 
 
-def _inflated(body: bytes, encoding: str, limit: int) -> bytes:
-    """A compressed body, however far it would unfold. Raises `BadUpstream`."""
-    raw = encoding == "deflate" and (body[0] & 0x0F) != 8
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS if raw else zlib.MAX_WBITS | 32)
+def _decoded(raw: Raw, limit: int) -> bytes:
+    """The body without its content coding, however far it would unfold. Raises `BadUpstream`."""
+    encoding = raw.headers.get("content-encoding", "").strip().lower()
+    if encoding in ("", "identity") or not raw.body:
+        return raw.body
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise BadUpstream("The upstream's answer has an encoding that was not asked for.")
+    bare = encoding == "deflate" and (raw.body[0] & 0x0F) != 8
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS if bare else zlib.MAX_WBITS | 32)
     try:
-        found = inflater.decompress(body, limit)
+        found = inflater.decompress(raw.body, limit)
     except zlib.error:
         raise BadUpstream("The upstream's answer cannot be decompressed.") from None
     if not inflater.eof:

@@ -8,7 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from proxy.upstream.client import Limits
+from proxy.upstream.connection import Limits
 from proxy.upstream.headers import Base
 
 Seconds = Annotated[float, Field(gt=0, le=600)]

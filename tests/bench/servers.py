@@ -57,12 +57,24 @@ def first_answer(running: subprocess.Popen[bytes], port: int, began: float) -> f
 
 
 @contextmanager
-def proxy(data: Path) -> Iterator[tuple[str, float]]:
-    """The proxy on a data folder; yields its URL and the seconds to its first answer."""
+def proxy(data: Path, upstream: str | None = None) -> Iterator[tuple[str, float]]:
+    """The proxy on a data folder, before an upstream if one is given; yields its URL and the seconds to its
+    first answer."""
     port = free_port()
     environ = {"TAMS_PORT": str(port), "TAMS_DATA": str(data), "TAMS_LOG_FORMAT": "json"}
+    if upstream is not None:
+        environ["TAMS_UPSTREAM"] = upstream
     with process(["-m", "proxy", "serve", "--demo"], environ, port) as first_answer_s:
         yield f"http://127.0.0.1:{port}", first_answer_s
+
+
+@contextmanager
+def store(data: Path) -> Iterator[str]:
+    """The store alone on a data folder; yields its URL."""
+    port = free_port()
+    environ = {"TAMS_PORT": str(port), "TAMS_DATA": str(data), "TAMS_LOG_FORMAT": "json"}
+    with process(["-m", "store", "serve"], environ, port):
+        yield f"http://127.0.0.1:{port}"
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from typing import Any
 
 import uvicorn
 
-from proxy.upstream.client import Client, Limits
+from proxy.upstream.client import Client
+from proxy.upstream.connection import Limits
 from proxy.upstream.credentials import Credential, Fixed, Proof
 from proxy.upstream.headers import Base
 from proxy.upstream.http import HttpUpstream
