@@ -23,6 +23,8 @@ from store.asgi import (
     send_response,
 )
 from store.core import Limits, Store
+from store.docs.document import describe
+from store.docs.pages import documentation
 from store.domain.keys import Keys
 from store.domain.service import ServiceFacts
 from store.errors import Error, MethodNotAllowed, NotFound, Unavailable
@@ -45,6 +47,7 @@ from store.work.worker import Job, Worker
 
 _log = logging.getLogger(__name__)
 MEDIA = b"/media/"
+TITLE = "TAMS 8.2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +160,9 @@ class StoreApp:
         self._keys = KeyValueApp(running.keys, running.key_rate, time.time)
         self._router: Router[Operation] = Router(ROUTES)
         self._max_body_bytes = max_body_bytes
+        self._pages = documentation(
+            TITLE, lambda: describe(TITLE, __version__, running.store.public_url, authorization=False)
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
@@ -167,6 +173,10 @@ class StoreApp:
             return
         if path.startswith(MOUNT):
             await self._keys(scope, receive, send)
+            return
+        page = self._pages.get(path)
+        if page is not None:
+            await page(scope, receive, send)
             return
         try:
             response = await self._respond(scope, receive)
