@@ -97,6 +97,7 @@ def test_an_exclusion_whose_excluded_runs_in_circles_is_false() -> None:
     )
     assert not engine.check("user:1", "open", "doc:1")
     assert engine.list_objects("user:1", "open", "doc") == {"doc:2"}
+    assert "in a circle of tuples" in str(engine.explain("user:1", "open", "doc:1"))
 
 
 def test_thousands_of_cyclic_groups_are_answered() -> None:

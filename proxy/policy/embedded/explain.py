@@ -120,7 +120,9 @@ class _Explainer:
                 return (self._group("all of", children, object_, relation),)
             case Exclusion(base, subtract):
                 kept = self._group("the base", (base,), object_, relation)
-                taken = self._group("the excluded", (subtract,), object_, relation)
+                circle = self._forward.expression(subtract, object_, relation).cycle
+                title = "the excluded (in a circle of tuples, so it counts)" if circle else "the excluded"
+                taken = self._group(title, (subtract,), object_, relation)
                 return (self._exclusion(kept, taken, rewrite, object_, relation),)
 
     def _value(self, rewrite: Rewrite, object_: str, relation: str) -> bool | None:
