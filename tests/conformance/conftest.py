@@ -1,0 +1,110 @@
+"""A store that listens on a port of this machine, and the specification to hold it to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from store.app import with_lifespan
+from store.server import server
+from tests.conformance.inlined import inlined
+from tests.store.harness import KEY, VIDEO, multi, new_id, seconds, settings_of, video
+
+SPEC = Path(__file__).resolve().parents[3] / "shared" / "tams-api" / "8.2" / "TimeAddressableMediaStore.yaml"
+
+
+@dataclass
+class Served:
+    """A running store: its URL, and for each path parameter values of things that exist."""
+
+    url: str
+    values: dict[str, list[str]]
+
+
+@pytest.fixture(scope="session")
+def document() -> dict[str, Any]:
+    """The specification's document."""
+    if not SPEC.is_file():
+        pytest.skip("the TAMS 8.2 specification is not beside the checkout")
+    return inlined(SPEC)
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A store on a port of its own, with something of everything in it."""
+    settings = settings_of(tmp_path_factory.mktemp("served"), delete_inline=5)
+    running = server(with_lifespan(settings, secret=KEY), "127.0.0.1", 0)
+    ready = threading.Event()
+    startup = running.startup
+
+    async def started(*args: Any, **more: Any) -> None:
+        await startup(*args, **more)
+        ready.set()
+
+    running.startup = started  # type: ignore[method-assign]
+    thread = threading.Thread(target=running.run)
+    thread.start()
+    try:
+        assert ready.wait(60)
+        port = running.servers[0].sockets[0].getsockname()[1]
+        url = f"http://127.0.0.1:{port}"
+        yield Served(url, _furnish(url))
+    finally:
+        running.should_exit = True
+        thread.join()
+
+
+def _furnish(url: str) -> dict[str, list[str]]:
+    """Something of everything."""
+    with httpx.Client(base_url=url, timeout=30) as client:
+
+        def done(method: str, path: str, body: Any) -> Any:
+            answer = client.request(method, path, json=body)
+            assert answer.is_success, answer.text
+            return answer.json() if answer.content else None
+
+        flows = [
+            video(tags={"t": "v"}, label="l", description="d", max_bit_rate=1, avg_bit_rate=1) for _ in "12"
+        ]
+        flows.append(multi(flow_collection=[{"id": flow["id"], "role": "r"} for flow in flows]))
+        for flow in flows:
+            done("PUT", f"/flows/{flow['id']}", flow)
+            done("PUT", f"/sources/{flow['source_id']}/tags/t", ["a", "b"])
+            done("PUT", f"/sources/{flow['source_id']}/description", "d")
+        objects = [f"object {number}/%é" for number in range(4)]
+        path = f"/flows/{flows[0]['id']}"
+        done("POST", f"{path}/storage", {"object_ids": [*objects, "init"]})
+        for number, name in enumerate(objects):
+            body = {"object_id": name, "timerange": seconds(number, number + 1), "init_object_id": "init"}
+            done("POST", f"{path}/segments", body)
+        technical = {"format": "urn:x-nmos:format:video", "codec": "video/h264", "essence_parameters": VIDEO}
+        profile = new_id()
+        done("POST", f"/service/profiles/{profile}", {"id": profile, "flow_metadata": technical})
+        webhook = done(
+            "POST", "/service/webhooks", {"url": "https://a.invalid/", "events": ["flows/created"]}
+        )
+        for number in range(1, 6):
+            body = {"object_id": objects[0], "timerange": f"[{number}00:0]", "ts_offset": f"{number}00:0"}
+            done("POST", f"/flows/{flows[1]['id']}/segments", body)
+        doomed = video()
+        done("PUT", f"/flows/{doomed['id']}", doomed)
+        body = [
+            {"object_id": objects[0], "timerange": f"[{n}:0_{n}:1)", "ts_offset": f"{n}:0"} for n in range(9)
+        ]
+        done("POST", f"/flows/{doomed['id']}/segments", body)
+        deletion = client.delete(f"/flows/{doomed['id']}").json()
+    return {
+        "flowId": [flow["id"] for flow in flows],
+        "sourceId": [flow["source_id"] for flow in flows],
+        "objectId": [*objects, "init"],
+        "profileId": [profile],
+        "webhookId": [webhook["id"]],
+        "request-id": [deletion["id"]],
+        "name": ["t"],
+    }
