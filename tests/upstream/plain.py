@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,7 +53,7 @@ class Plain:
     media: dict[str, bytes] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     trouble: Callable[[Call], Response | None] = lambda call: None
-    left: asyncio.Event = field(default_factory=asyncio.Event)
+    left: threading.Event = field(default_factory=threading.Event)
 
     def application(self, url: str) -> Starlette:
         """The server."""
