@@ -254,8 +254,8 @@ FACTS: list[tuple[str, dict[str, str], object, list[tuple[str, str]], list[str]]
         ["o", "i"],
     ),
     ("POST_flows-flowId-segments", {"flowId": "f"}, {"object_id": "o"}, [("flow", "f")], ["o"]),
-    ("POST_flows-flowId-segments", {"flowId": "f"}, [{"object_id": "o"}] * 3, [("flow", "f")], []),
-    ("POST_flows-flowId-segments", {"flowId": "f"}, [{"object_id": "o"}] * 2, [("flow", "f")], ["o"]),
+    ("POST_flows-flowId-segments", {"flowId": "f"}, [{"object_id": "o"}] * 5, [("flow", "f")], []),
+    ("POST_flows-flowId-segments", {"flowId": "f"}, [{"object_id": "o"}] * 4, [("flow", "f")], ["o"]),
     ("POST_flows-flowId-segments", {"flowId": "f"}, BadRequest("x"), [("flow", "f")], []),
     (
         "PUT_flows-flowId",
@@ -303,7 +303,7 @@ FACTS: list[tuple[str, dict[str, str], object, list[tuple[str, str]], list[str]]
 def test_what_is_looked_up_is_what_decides(
     operation: str, params: dict[str, str], body: object, refs: list[Any], objects: list[str]
 ) -> None:
-    assert refs_of(asked(operation, body, Limits(segments=2), **params)) == (refs, objects)
+    assert refs_of(asked(operation, body, Limits(segments=4), **params)) == (refs, objects)
 
 
 def test_the_first_facts_tell_what_else_is_needed() -> None:
