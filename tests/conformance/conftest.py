@@ -14,17 +14,20 @@ import pytest
 from store.app import with_lifespan
 from store.server import server
 from tests.conformance.inlined import inlined
-from tests.store.harness import KEY, VIDEO, multi, new_id, seconds, settings_of, video
+from tests.store.harness import KEY, VIDEO, multi, new_id, object_path, seconds, settings_of, video
 
 SPEC = Path(__file__).resolve().parents[3] / "shared" / "tams-api" / "8.2" / "TimeAddressableMediaStore.yaml"
 
 
 @dataclass
 class Served:
-    """A running store: its URL, and for each path parameter values of things that exist."""
+    """A running store: its URL."""
 
     url: str
-    values: dict[str, list[str]]
+
+    def furnish(self) -> dict[str, list[str]]:
+        """Put something of everything into it; for each path parameter, values of what is new and exists."""
+        return _furnish(self.url)
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +57,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         assert ready.wait(60)
         port = running.servers[0].sockets[0].getsockname()[1]
         url = f"http://127.0.0.1:{port}"
-        yield Served(url, _furnish(url))
+        yield Served(url)
     finally:
         running.should_exit = True
         thread.join()
@@ -77,11 +80,12 @@ def _furnish(url: str) -> dict[str, list[str]]:
             done("PUT", f"/flows/{flow['id']}", flow)
             done("PUT", f"/sources/{flow['source_id']}/tags/t", ["a", "b"])
             done("PUT", f"/sources/{flow['source_id']}/description", "d")
-        objects = [f"object {number}/%é" for number in range(4)]
+        objects = [f"{new_id()} {number}/%é" for number in range(4)]
+        init = new_id()
         path = f"/flows/{flows[0]['id']}"
-        done("POST", f"{path}/storage", {"object_ids": [*objects, "init"]})
+        done("POST", f"{path}/storage", {"object_ids": [*objects, init]})
         for number, name in enumerate(objects):
-            body = {"object_id": name, "timerange": seconds(number, number + 1), "init_object_id": "init"}
+            body = {"object_id": name, "timerange": seconds(number, number + 1), "init_object_id": init}
             done("POST", f"{path}/segments", body)
         technical = {"format": "urn:x-nmos:format:video", "codec": "video/h264", "essence_parameters": VIDEO}
         profile = new_id()
@@ -99,10 +103,13 @@ def _furnish(url: str) -> dict[str, list[str]]:
         ]
         done("POST", f"/flows/{doomed['id']}/segments", body)
         deletion = client.delete(f"/flows/{doomed['id']}").json()
+        for name in objects:
+            body = {"url": "https://a.invalid/", "label": "elsewhere"}
+            done("POST", f"{object_path(name)}/instances", body)
     return {
         "flowId": [flow["id"] for flow in flows],
         "sourceId": [flow["source_id"] for flow in flows],
-        "objectId": [*objects, "init"],
+        "objectId": [*objects, init],
         "profileId": [profile],
         "webhookId": [webhook["id"]],
         "request-id": [deletion["id"]],
