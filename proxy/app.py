@@ -31,6 +31,7 @@ from proxy.identity.issuer import resource_metadata
 from proxy.identity.keyring import Keyring
 from proxy.identity.principal import Principal
 from proxy.identity.secrets import provision
+from proxy.mounts import mounted
 from proxy.objects import NO_MEDIA
 from proxy.policy.files import InvalidPolicy
 from proxy.policy.local import FolderPolicy, LocalDecisions
@@ -301,7 +302,7 @@ def application(settings: Settings) -> App:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await receive()
-            async with run_proxy(settings) as proxy:
+            async with mounted(settings, run_proxy) as proxy:
                 running.append(proxy)
                 await send({"type": "lifespan.startup.complete"})
                 await receive()

@@ -16,7 +16,7 @@ from proxy.identity.config import (
     LocalConfig,
 )
 from proxy.upstream.headers import Base
-from proxy.upstream.options import UpstreamOptions
+from proxy.upstream.options import MountedUpstream, UpstreamOptions
 
 
 class Section(BaseModel):
@@ -124,6 +124,9 @@ class ProxySettings(BaseModel):
     )
     upstream_options: UpstreamOptions = Field(
         default=UpstreamOptions(), description="How to reach that TAMS, and as whom."
+    )
+    upstreams: tuple[MountedUpstream, ...] = Field(
+        default=(), description="More of them, by path prefix or host, each with policies of its own."
     )
 
     @field_validator("upstream")
