@@ -30,8 +30,6 @@ class Registrar:
 
     def register(self, segment: NewSegment) -> Error | None:
         """Accept a segment, or say why not."""
-        if "\0" in segment.object_id:
-            return BadRequest("An object id has a NUL character.")
         if self._overlaps(segment):
             return BadRequest("The segment overlaps another one of the flow.")
         obj = self.objects.get(segment.object_id)

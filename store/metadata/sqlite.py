@@ -312,7 +312,7 @@ def _add(connection: sqlite3.Connection, request: AddSegments) -> list[Error | N
     changed = [registrar.objects[id] for id in registrar.changed]
     numbers = _save(connection, changed, known, unreferenced=(Role.INIT,))
     sqlite_segments.insert(connection, flow.id, registrar.accepted, numbers)
-    sqlite_objects.count_uses(connection, registrar.uses(numbers))
+    sqlite_objects.count_uses(connection, sqlite_segments.uses(flow.id, registrar, numbers))
     flow = _touch(connection, flow, request.now_ns)
     sqlite_rows.append_events(connection, request.announce(flow, registrar.accepted))
     return results

@@ -10,7 +10,8 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from store.errors import BadRequest, NotFound
-from store.metadata.rows import Doomed, Instance, ObjectRow, Role, UncontrolledUrl
+from store.metadata.rows import Doomed, ObjectRow, Role
+from store.metadata.tables import object_document, object_of
 from store.timerange import MIN_NS
 
 OBJECT: Final = """o.number, o.id, o.version, o.role, o.flow_id, o.created_ns,
@@ -25,7 +26,6 @@ NUL: Final = "\0"
 Uses = Counter[tuple[int, str]]
 """By (object's number, flow id), by how much a count is to grow, or to shrink."""
 
-_ROLES: Final = {str(role): role for role in Role}
 _BY_ID = f"SELECT {OBJECT} FROM json_each(?) w CROSS JOIN objects o ON o.id = w.value"
 _BY_NUMBER = f"SELECT {OBJECT} FROM json_each(?) w CROSS JOIN objects o ON o.number = w.value"
 _SUSPECT = """INSERT INTO suspects VALUES (?, ?)
@@ -81,34 +81,7 @@ def refuse_nul(texts: Iterable[str | int | None]) -> None:
 
 def _held(record: tuple[Any, ...]) -> Held:
     """The object that a statement selected as `OBJECT`."""
-    number, id, version, role, flow_id, created_ns, init_object_id, document = record
-    instances, urls, timerange, key_frame_count, size_bytes = orjson.loads(document)
-    row = ObjectRow(
-        id,
-        _ROLES[role],
-        flow_id,
-        created_ns,
-        tuple([Instance(*instance) for instance in instances]),
-        tuple([UncontrolledUrl(*url) for url in urls]),
-        timerange,
-        key_frame_count,
-        init_object_id,
-        size_bytes,
-        version,
-    )
-    return Held(number, row)
-
-
-def _document(row: ObjectRow) -> bytes:
-    return orjson.dumps(
-        (
-            [(i.backend_id, i.key, i.content_type, i.version, i.complete) for i in row.instances],
-            [(u.url, u.label) for u in row.urls],
-            row.timerange,
-            row.key_frame_count,
-            row.size_bytes,
-        )
-    )
+    return Held(record[0], object_of(*record[1:]))
 
 
 def load(connection: sqlite3.Connection, ids: Iterable[str]) -> dict[str, Held]:
@@ -141,7 +114,7 @@ def save(
     fresh, changed = [], []
     for version, row in enumerate(rows, first_version):
         init = None if row.init_object_id is None else numbers[row.init_object_id]
-        values = (version, row.role, row.flow_id, row.created_ns, init, _document(row))
+        values = (version, row.role, row.flow_id, row.created_ns, init, object_document(row))
         if row.id in known:
             changed.append((*values, numbers[row.id]))
         else:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from store.errors import BadRequest, Error
 from store.metadata.protocol import AddSegments, Judge, Registration
 from store.metadata.query import SegmentQuery
+from store.metadata.registrar import Registrar
 from store.metadata.rows import DeletedSegments, NewSegment, ObjectRow, SegmentRow
 from store.metadata.sqlite_objects import NUL, Cache, Held, Uses, count_uses, json_array, load
 from store.timerange import MAX_NS, MIN_NS, TimeRange
@@ -99,60 +99,6 @@ def _with_objects(
     ]
 
 
-@dataclass(slots=True)
-class Registrar:
-    """Decides about the segments of one request in order, then writes all that were accepted.
-
-    `objects`: those that the segments name, as they are; they become what they are to be.
-    """
-
-    connection: sqlite3.Connection
-    flow_id: str
-    judge: Judge
-    objects: dict[str, ObjectRow]
-    clear: bool
-    changed: dict[str, None] = field(default_factory=dict)
-    accepted: list[NewSegment] = field(default_factory=list)
-    _spans: list[tuple[int, int]] = field(default_factory=list)
-
-    def register(self, segment: NewSegment) -> Error | None:
-        """Accept a segment, or say why not."""
-        if self._overlaps(segment):
-            return BadRequest("The segment overlaps another one of the flow.")
-        obj = self.objects.get(segment.object_id)
-        init_id = segment.init_object_id or (obj.init_object_id if obj is not None else None)
-        init = None if init_id is None else self.objects.get(init_id)
-        found = self.judge(segment, obj, init)
-        if not isinstance(found, Registration):
-            return found
-        if obj is None and found.object is None:
-            raise ValueError("a judge accepted a segment without an object")
-        for row in (found.object, found.init_object):
-            if row is not None:
-                self.objects[row.id] = row
-                self.changed[row.id] = None
-        insort(self._spans, (segment.start_ns, segment.stop_ns))
-        self.accepted.append(segment)
-        return None
-
-    def _overlaps(self, segment: NewSegment) -> bool:
-        at = bisect_left(self._spans, (segment.stop_ns, MIN_NS))
-        if at and self._spans[at - 1][1] > segment.start_ns:
-            return True
-        return not self.clear and occupied(self.connection, self.flow_id, segment.start_ns, segment.stop_ns)
-
-    def uses(self, numbers: Mapping[str, int]) -> Uses:
-        """By how much the accepted segments use objects. `numbers`: by object id."""
-        used = Counter(segment.object_id for segment in self.accepted)
-        uses: Uses = Counter()
-        for object_id, count in used.items():
-            uses[numbers[object_id], self.flow_id] += count
-            init_id = self.objects[object_id].init_object_id
-            if init_id is not None:
-                uses[numbers[init_id], self.flow_id] += count
-        return uses
-
-
 def registrar(connection: sqlite3.Connection, request: AddSegments) -> tuple[Registrar, dict[str, Held]]:
     """What decides about a request, and all the objects that it names, loaded at once."""
     segments = request.segments
@@ -164,7 +110,17 @@ def registrar(connection: sqlite3.Connection, request: AddSegments) -> tuple[Reg
     start, stop = min(s.start_ns for s in segments), max(s.stop_ns for s in segments)
     clear = not occupied(connection, request.flow_id, start, stop)
     objects = {id: each.row for id, each in held.items()}
-    return Registrar(connection, request.flow_id, _storable(request.judge), objects, clear), held
+
+    def taken(start_ns: int, stop_ns: int) -> bool:
+        return not clear and occupied(connection, request.flow_id, start_ns, stop_ns)
+
+    return Registrar(_storable(request.judge), objects, taken), held
+
+
+def uses(flow_id: str, registrar: Registrar, numbers: Mapping[str, int]) -> Uses:
+    """By how much the accepted segments use objects. `numbers`: by object id."""
+    counts = registrar.uses()
+    return Counter({(numbers[id], flow_id): count for id, count in counts.items()})
 
 
 def _storable(judge: Judge) -> Judge:

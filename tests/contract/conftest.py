@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import importlib.util
+import os
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,9 +23,39 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
+@pytest.fixture(scope="session")
+def clusters() -> Iterator[Callable[[str], str]]:
+    """Starts an emulated VAST cluster of a version when it is first asked for: where it is, and its keys."""
+    with ExitStack() as stack:
+
+        @cache
+        def cluster(version: str) -> str:
+            from tests.vast_emulator import EmulatorProcess, Options
+
+            running = stack.enter_context(EmulatorProcess(Options(version=version)))  # type: ignore[arg-type]
+            return f"{running.endpoint} {running.access_key} {running.secret_key}"
+
+        yield cluster
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """On VAST, where each step takes milliseconds, only the quick tests are quick; one version does then."""
+    for item in items:
+        engine = getattr(item, "callspec", None) and item.callspec.params.get("metadata")  # type: ignore[attr-defined]
+        if isinstance(engine, str) and engine.startswith("vast"):
+            random = getattr(getattr(item, "obj", None), "is_hypothesis_test", False)
+            if random or engine != "vast-5.5":
+                item.add_marker("slow")
+
+
 @pytest.fixture(params=ENGINES)
-async def metadata(request: pytest.FixtureRequest, folder: Path) -> AsyncIterator[Database]:
+async def metadata(
+    request: pytest.FixtureRequest, folder: Path, clusters: Callable[[str], str]
+) -> AsyncIterator[Database]:
     """Opens metadata on each engine; what the test leaves open is closed."""
-    database = Database(request.param, folder)
+    engine, _, version = request.param.partition("-")
+    if engine == "vast" and importlib.util.find_spec("vastdb") is None and os.environ.get("CI") != "true":
+        pytest.skip("vastdb is not installed: pip install -e '.[vast,vast-tests]'")
+    database = Database(engine, folder, clusters(version) if version else "")
     yield database
     await database.close()

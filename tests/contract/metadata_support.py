@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,7 +31,7 @@ from store.metadata.sqlite import open_sqlite
 from store.timerange import ETERNITY, TimeRange
 from store.view import View
 
-ENGINES = ("sqlite",)
+ENGINES = ("sqlite", "vast-5.5", "vast-5.4")
 
 
 async def open_metadata(place: str) -> Metadata:
@@ -38,21 +39,38 @@ async def open_metadata(place: str) -> Metadata:
     engine, _, rest = place.partition(":")
     if engine == "sqlite":
         return await open_sqlite(Path(rest))
+    if engine == "vast":
+        return await open_on_cluster(*rest.split(" "))
     raise ValueError(engine)
+
+
+async def open_on_cluster(endpoint: str, access_key: str, secret_key: str, schema: str) -> Metadata:
+    """The metadata in a schema of a VAST cluster. It takes seconds to import what that needs."""
+    from store.metadata.vast import open_vast
+    from store.metadata.vast_api import VastConfig
+
+    config = VastConfig((endpoint,), "vastdb", schema, access_key, secret_key)
+    return await open_vast(config, now_ns=time.time_ns)
 
 
 @dataclass
 class Database:
-    """Opens one engine's metadata: `fresh` on a place of its own, `again` on that same place."""
+    """Opens one engine's metadata: `fresh` on a place of its own, `again` on that same place.
+
+    `cluster`: where a VAST cluster is and its keys, for that engine.
+    """
 
     engine: str
     folder: Path
+    cluster: str = ""
     _opened: list[Metadata] = field(default_factory=list)
     _places: int = 0
 
     @property
     def place(self) -> str:
         """Where the last fresh one is."""
+        if self.engine == "vast":
+            return f"vast:{self.cluster} {self.folder.name}-{self._places}"
         return f"{self.engine}:{self.folder / f'{self._places}.db'}"
 
     async def fresh(self) -> Metadata:
