@@ -105,6 +105,9 @@ def hold(api: Any, served: Served, template: str, method: str, mode: GenerationM
     strategies = operation.as_strategy(generation_mode=mode)
     # Deleting is not to leave the next operation with nothing.
     values = served.furnish()
+    if (template, method) == ("/service/profiles/{profileId}", "post"):
+        # Profiles are created once.
+        values["profileId"] = [new_id() for _ in range(8)]
     known = {int(status) for status in operation.definition.raw["responses"]}
     met: set[int] = set()
 
