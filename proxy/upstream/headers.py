@@ -63,8 +63,8 @@ class Base:
 
     def target(self, url: str) -> str | None:
         """Path and query of a URL on this origin, None for a URL elsewhere."""
-        parts = urlsplit(url)
         try:
+            parts = urlsplit(url)
             same = Base.of(f"{parts.scheme}://{parts.netloc}").origin == self.origin
         except ValueError:
             return None
@@ -120,7 +120,8 @@ def next_page(sent: Pairs, headers: Mapping[str, str]) -> tuple[tuple[str, str],
     for url, parameters in _LINK.findall(headers.get("link", "")):
         relations = [a or b for a, b in _REL.findall(parameters)]
         if any("next" in relation.lower().split() for relation in relations):
-            given = parse_qsl(urlsplit(url).query, keep_blank_values=True)
+            # By hand: what stands before the query need not even be a URL.
+            given = parse_qsl(url.partition("#")[0].partition("?")[2], keep_blank_values=True)
             fresh = tuple(pair for pair in given if pair not in said)
             if fresh:
                 return fresh
