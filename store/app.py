@@ -34,7 +34,7 @@ from store.media.files import Files
 from store.media.protocol import Media
 from store.media.serve import LocalMedia
 from store.media.signing import Lifetime, Signer, key_of
-from store.metadata.sqlite import open_sqlite
+from store.metadata.opening import open_metadata
 from store.params import Params
 from store.rate import Rate
 from store.routes.keys import MOUNT, KeyRoutes, KeyValueApp
@@ -87,7 +87,7 @@ async def run_store(
         config.id: build(config, public_url=public_url, signer=signer, lifetime=lifetime, clock=time.time)
         for config in configs
     }
-    metadata = await open_sqlite(settings.data / "metadata.sqlite")
+    metadata = await open_metadata(settings)
     store = Store(
         metadata=metadata,
         backends=backends,

@@ -6,14 +6,23 @@ This is the one place that reads the environment. Nested names are written with 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -34,8 +43,19 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[int, Field(ge=1)]
 S = TypeVar("S", bound="StoreSettings")
 
-OLDER_NAMES = {"HOST": "TAMS_HOST", "PORT": "TAMS_PORT", "LOG_LEVEL": "TAMS_LOG_LEVEL"}
+OLDER_NAMES = {
+    "HOST": "TAMS_HOST",
+    "PORT": "TAMS_PORT",
+    "LOG_LEVEL": "TAMS_LOG_LEVEL",
+    "VAST_ACCESS_KEY": "TAMS_VAST__ACCESS_KEY",
+    "VAST_SECRET_KEY": "TAMS_VAST__SECRET_KEY",
+    "VAST_BUCKET": "TAMS_VAST__BUCKET",
+    "VAST_SCHEMA": "TAMS_VAST__DB_SCHEMA",
+}
 """Names that an older deployment's files use, each an alias of ours while ours is not set."""
+
+OLDER_LISTS = {"VAST_ENDPOINT": "TAMS_VAST__ENDPOINTS"}
+"""The same of lists, there one value or several with commas between."""
 
 
 class InvalidSettings(Exception):
@@ -145,6 +165,53 @@ class KeySettings(Section):
         return None if self.rate_per_s is None else Rate(self.rate_per_s, self.burst)
 
 
+class VastSettings(Section):
+    """The VAST cluster that holds the metadata: its endpoints (URLs; more of them for failover), the bucket
+    of a database view, and the schema in it that the tables are in.
+
+    Credentials: `access_key` and `secret_key` here or, better, in files named by `access_key_file` and
+    `secret_key_file`. `timeout_s` bounds one request, `deadline_s` all that one call does; `threads` is how
+    many calls are under way at most. `ca_file` replaces the system's authorities.
+    """
+
+    endpoints: tuple[str, ...] = ()
+    bucket: str | None = None
+    db_schema: str = "tams"
+    access_key: SecretStr | None = None
+    secret_key: SecretStr | None = None
+    access_key_file: Path | None = None
+    secret_key_file: Path | None = None
+    verify_tls: bool = True
+    ca_file: Path | None = None
+    timeout_s: Annotated[float, Field(gt=0, le=30)] = 4.0
+    deadline_s: Annotated[float, Field(gt=0, le=60)] = 8.0
+    threads: Annotated[int, Field(ge=1, le=64)] = 10
+
+    def keys(self) -> tuple[str, str]:
+        """The access key and the secret key. Raises `OSError` for a file that cannot be read."""
+        return _secret(self.access_key, self.access_key_file), _secret(self.secret_key, self.secret_key_file)
+
+    def problems(self) -> list[str]:
+        """What is missing to use a cluster."""
+        missing = [name for name in ("endpoints", "bucket") if not getattr(self, name)]
+        missing += [
+            name
+            for name in ("access_key", "secret_key")
+            if getattr(self, name) is None and getattr(self, f"{name}_file") is None
+        ]
+        found = [f"{PREFIX}VAST__{name.upper()}: metadata in VAST needs it" for name in missing]
+        for endpoint in self.endpoints:
+            if not re.fullmatch(r"https?://[^/?#\s]+/?", endpoint):
+                found.append(f"{PREFIX}VAST__ENDPOINTS: {endpoint!r} is no URL of a host and port alone")
+        return found
+
+
+def _secret(value: SecretStr | None, file: Path | None) -> str:
+    if file is not None:
+        return file.read_text().strip()
+    return "" if value is None else value.get_secret_value()
+
+
 class StoreSettings(BaseSettings):
     """Settings of the store, alone or inside the proxy."""
 
@@ -171,6 +238,10 @@ class StoreSettings(BaseSettings):
     storage_backends: tuple[BackendSettings, ...] = Field(
         (), description="Where media are kept; by default one folder below the data folder."
     )
+    metadata: Literal["sqlite", "vast"] = Field(
+        "sqlite", description="Where metadata are kept: a file in the data folder, or a VAST cluster."
+    )
+    vast: VastSettings = Field(VastSettings(), description="The VAST cluster.")
     urls: UrlSettings = Field(UrlSettings(), description="How long signed URLs live.")
     keys: KeySettings = Field(KeySettings(), description="The key-value API at /store.")
     min_object_timeout_s: Annotated[int, Field(ge=60)] = Field(
@@ -186,6 +257,13 @@ class StoreSettings(BaseSettings):
     max_body_bytes: Annotated[int, Field(ge=1024)] = Field(
         16 << 20, description="The longest request body, media uploads apart."
     )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        problems = self.vast.problems() if self.metadata == "vast" else []
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -216,6 +294,11 @@ def parse(settings: type[S], environ: Mapping[str, str] | None = None) -> S:
     for older, ours in OLDER_NAMES.items():
         if older in given and ours not in given:
             given[ours] = given[older]
+    for older, ours in OLDER_LISTS.items():
+        if older in given and ours not in given:
+            given[ours] = _listed(given[older])
+            # An older deployment had no other database.
+            given.setdefault("TAMS_METADATA", "vast")
     path = Path(given.pop(CONFIG, "tams.toml"))
     problems = _unknown(settings, given)
     try:
@@ -230,6 +313,13 @@ def parse(settings: type[S], environ: Mapping[str, str] | None = None) -> S:
     if problems:
         raise InvalidSettings(problems)
     return chosen
+
+
+def _listed(text: str) -> str:
+    """A list as JSON, from JSON or from values with commas between."""
+    if text.lstrip().startswith("["):
+        return text
+    return json.dumps([piece.strip() for piece in text.split(",") if piece.strip()])
 
 
 def _unknown(settings: type[StoreSettings], given: Mapping[str, str]) -> list[str]:
@@ -257,6 +347,8 @@ def _with_sources(settings: type[S], given: Mapping[str, str], path: Path) -> ty
 
 
 def _problem(error: Any) -> str:
+    if not error["loc"]:
+        return str(error["msg"]).removeprefix("Value error, ")
     where = PREFIX + "__".join(str(piece) for piece in error["loc"]).upper()
     if error["type"] == "extra_forbidden":
         return f"{where}: there is no such setting"

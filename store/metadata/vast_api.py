@@ -94,7 +94,8 @@ class Api(_internal.VastdbApi):  # type: ignore[misc]
 
     def next_endpoint(self) -> Url:
         """The endpoint in use."""
-        return self._endpoints[self._current]
+        url: Url = self._endpoints[self._current]
+        return url
 
     def _turn_away(self, url: Url) -> None:
         """Use another endpoint than one that failed, if there is one that did not lately."""
@@ -111,7 +112,7 @@ class Api(_internal.VastdbApi):  # type: ignore[misc]
     def _session_get_or_create(self, url: Url) -> requests.Session:
         """By host and port, since a signature covers both."""
         place = url.netloc
-        session = self._sessions.get(place)
+        session: requests.Session | None = self._sessions.get(place)
         if session is None:
             with self._lock:
                 session = self._sessions.get(place) or self._session_create(url)
@@ -127,7 +128,8 @@ class Api(_internal.VastdbApi):  # type: ignore[misc]
 
     def _single_request(self, *, method: str, url: Url, **given: Any) -> requests.Response:
         try:
-            return super()._single_request(method=method, url=url, **given)
+            response: requests.Response = super()._single_request(method=method, url=url, **given)
+            return response
         except vastdb.errors.ConnectionError as exc:
             self._turn_away(url)
             raise Transient(f"{url.netloc} cannot be reached") from exc

@@ -12,7 +12,7 @@ from store import errors
 from store.metadata.query import Query, matches
 from store.metadata.rows import Kind, Ref, Row
 from store.metadata.vast_predicates import Condition, above, among, at_least, below, chunks, equal
-from store.metadata.vast_rows import classes_of, get_many
+from store.metadata.vast_rows import classes_of, earliest, get_many
 from store.metadata.vast_session import Tx
 from store.metadata.vast_terms import CLASSES, EVERYTHING, KEY_COLUMN, UNCOLLECTED, sort_key, value_of
 from store.metadata.vast_walk import Way, ahead
@@ -106,7 +106,7 @@ def _earliest(tx: Tx, flow_ids: Sequence[str], first_ns: int) -> int:
     """Where a segment that reaches to `first_ns` starts at the earliest."""
     ids, flows = sorted(flow_ids), equal("kind", Kind.FLOW.value)
     found = tx.select_among("resources", ("longest_ns",), "id", ids, flows)
-    return max(first_ns - max((longest or 0 for (longest,) in found), default=0), -(2**63))
+    return earliest(first_ns, max((longest or 0 for (longest,) in found), default=0))
 
 
 def _facets(query: Query, view: View | None) -> list[Facet]:

@@ -18,6 +18,7 @@ from store.metadata.vast_predicates import among
 from store.metadata.vast_session import Tx
 from store.metadata.vast_tables import BUCKETS
 from store.metadata.vast_terms import rewrite
+from store.timerange import MAX_NS, MIN_NS
 
 COLUMNS: Final = (
     "kind", "id", "version", "document", "classes", "related", "created_ns", "segments_updated_ns", "private",
@@ -69,7 +70,8 @@ def packed(value: object) -> bytes:
 
 def get_many(tx: Tx, refs: Iterable[Ref]) -> dict[Ref, Row]:
     """The rows that exist."""
-    found, related = [], defaultdict(set)
+    found = []
+    related: defaultdict[str, set[str]] = defaultdict(set)
     for record in _records(tx, refs, COLUMNS):
         ids = orjson.loads(record[5]) if record[5] else ()
         found.append((_row(record), ids))
@@ -109,6 +111,11 @@ def span_of(values: Sequence[Any]) -> Span:
     """A span from its columns, as they are in a row that never had segments too."""
     segments, media_ns, first_ns, last_ns, longest_ns = values
     return Span(segments or 0, media_ns or 0, first_ns, last_ns, longest_ns or 0)
+
+
+def earliest(first_ns: int, longest_ns: int) -> int:
+    """Where a segment that reaches to `first_ns` starts at the earliest, where none is longer."""
+    return MIN_NS if longest_ns == MAX_NS else max(MIN_NS, first_ns - longest_ns)
 
 
 def with_span(tx: Tx, flow_id: str) -> tuple[Row, Span] | None:

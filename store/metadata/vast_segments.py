@@ -32,6 +32,7 @@ from store.metadata.vast_rows import (
     append_events,
     check,
     completed,
+    earliest,
     expected,
     guard_absent,
     load,
@@ -69,7 +70,7 @@ def extent(span: Span, within: TimeRange | None) -> Extent | None:
             high = min(high, within.stop_ns - 1)
         if within.first_ns is not None and within.first_ns > low:
             behind = within.first_ns
-            low = max(low, within.first_ns - span.longest_ns)
+            low = max(low, earliest(within.first_ns, span.longest_ns))
     return Extent(low, high, behind) if low <= high else None
 
 
@@ -237,7 +238,7 @@ def _grown(span: Span, added: Sequence[NewSegment]) -> Span:
 
 
 def _within(duration_ns: int) -> int:
-    """A duration as 64 bits hold it: the longest span of time is twice as long."""
+    """A duration as 64 bits hold it; `earliest` knows that the longest may have been longer."""
     return min(duration_ns, MAX_NS)
 
 

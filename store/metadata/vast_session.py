@@ -394,7 +394,7 @@ class _Call:
 
 def _passes(error: BaseException) -> bool:
     if isinstance(error, vastdb.errors.NotFound):
-        return error.code == "NoSuchTransaction"
+        return bool(error.code == "NoSuchTransaction")
     return isinstance(error, _PASSING)
 
 
