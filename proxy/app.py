@@ -143,6 +143,12 @@ def first_start(settings: Settings) -> dict[str, str]:
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         if not path.exists():
+            if settings.metadata == "vast":
+                # Other servers may share the metadata, and what they signed has to be good here.
+                raise ValueError(
+                    f"{path} is missing: with metadata in VAST, make one by `tams-proxy keyring create` and "
+                    "give it to every server."
+                )
             Keyring.create(path, now_s)
         if not settings.demo or not settings.token_endpoint:
             return {}
