@@ -129,6 +129,29 @@ class UrlWriter:
         return orjson.dumps(entry)
 
 
+def segment_body(
+    document: bytes,
+    obj: ObjectRow | None,
+    init_object: ObjectRow | None,
+    urls: UrlWriter,
+    with_timerange: bool,
+) -> bytes:
+    """A segment as it is listed (rules 43-45): its own properties, those of its object, and the URLs. Without
+    an object, which is gone then, there are none."""
+    if obj is None:
+        return document[:-1] + b',"get_urls":[]}'
+    parts = [document[:-1]]
+    if with_timerange and obj.timerange is not None:
+        parts.append(b',"object_timerange":"' + obj.timerange.encode() + b'"')
+    if obj.key_frame_count is not None:
+        parts.append(b',"key_frame_count":%d' % obj.key_frame_count)
+    if init_object is not None:
+        init = orjson.dumps(init_object.id)
+        parts += [b',"init_object":{"object_id":', init, b',"get_urls":', urls.write(init_object), b"}"]
+    parts += [b',"get_urls":', urls.write(obj), b"}"]
+    return b"".join(parts)
+
+
 def _tail(backend: Backend, wanted: UrlFilter, presigned: bool) -> bytes:
     """What stands behind the URL in every entry on a backend."""
     entry: dict[str, Any] = {"presigned": presigned}

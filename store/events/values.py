@@ -11,6 +11,10 @@ from store.metadata.rows import Document, Event
 FLOW_CREATED, FLOW_UPDATED, FLOW_DELETED = "flows/created", "flows/updated", "flows/deleted"
 SEGMENTS_ADDED, SEGMENTS_DELETED = "flows/segments_added", "flows/segments_deleted"
 SOURCE_CREATED, SOURCE_UPDATED, SOURCE_DELETED = "sources/created", "sources/updated", "sources/deleted"
+EVENT_TYPES = frozenset(
+    (FLOW_CREATED, FLOW_UPDATED, FLOW_DELETED, SEGMENTS_ADDED, SEGMENTS_DELETED)
+    + (SOURCE_CREATED, SOURCE_UPDATED, SOURCE_DELETED)
+)
 
 
 def classes_of(document: Document) -> frozenset[str]:

@@ -7,11 +7,11 @@ import orjson
 from store.core import Store
 from store.domain.segments import Registering, add_segments
 from store.domain.storage import allocate
-from store.domain.urls import UrlFilter, UrlWriter
+from store.domain.urls import UrlFilter, UrlWriter, segment_body
 from store.errors import BadRequest, Error, NotFound
 from store.http import Facts, Request, Response, created, error_body, ok, utc_now
 from store.metadata.query import SegmentQuery
-from store.metadata.rows import SegmentPage, SegmentRow
+from store.metadata.rows import SegmentPage
 from store.models.common import BULK_SEGMENTS
 from store.models.parsing import load, validate
 from store.models.segment import SEGMENT_POST, SegmentPost
@@ -44,7 +44,16 @@ async def get_segments(store: Store, request: Request) -> Response:
         )
     )
     urls = UrlWriter(store.backends, request.view, wanted, store.now_ns() // 1_000_000_000)
-    body = b"[" + b",".join([segment_body(row, urls, with_timerange) for row in page.rows]) + b"]"
+    body = (
+        b"["
+        + b",".join(
+            [
+                segment_body(row.document, row.object, row.init_object, urls, with_timerange)
+                for row in page.rows
+            ]
+        )
+        + b"]"
+    )
     last = page.rows[-1].start_ns if page.more and page.rows else None
     headers = paging.headers(limit, len(page.rows), last, reverse=reverse)
     headers.append(("x-paging-timerange", _extent(page)))
@@ -65,21 +74,6 @@ def _extent(page: SegmentPage) -> str:
     first, last = page.rows[0], page.rows[-1]
     one, other = (TimeRange.parse(orjson.loads(row.document)["timerange"]) for row in (first, last))
     return str(one.span(other))
-
-
-def segment_body(row: SegmentRow, urls: UrlWriter, with_timerange: bool) -> bytes:
-    """A segment as it is listed (rules 43-45)."""
-    obj = row.object
-    parts = [row.document[:-1]]
-    if with_timerange and obj.timerange is not None:
-        parts.append(b',"object_timerange":"' + obj.timerange.encode() + b'"')
-    if obj.key_frame_count is not None:
-        parts.append(b',"key_frame_count":%d' % obj.key_frame_count)
-    if row.init_object is not None:
-        init = orjson.dumps(row.init_object.id)
-        parts += [b',"init_object":{"object_id":', init, b',"get_urls":', urls.write(row.init_object), b"}"]
-    parts += [b',"get_urls":', urls.write(obj), b"}"]
-    return b"".join(parts)
 
 
 async def post_segments(store: Store, request: Request) -> Response:
