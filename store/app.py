@@ -78,6 +78,8 @@ async def run_store(
     configs = settings.backends()
     lifetime = Lifetime(settings.urls.lifetime_s, settings.urls.shortest_s, settings.urls.interval_s)
     wrong = problems(configs, lifetime)
+    if settings.urls.lifetime_s > settings.min_object_timeout_s:
+        wrong.append("urls.lifetime_s: uploads would still be allowed when their object has been collected")
     if wrong:
         raise InvalidSettings(wrong)
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -87,6 +89,7 @@ async def run_store(
         config.id: build(config, public_url=public_url, signer=signer, lifetime=lifetime, clock=time.time)
         for config in configs
     }
+    local = {name: media for name, media in backends.items() if isinstance(media, Files)}
     metadata = await open_metadata(settings)
     store = Store(
         metadata=metadata,
@@ -99,8 +102,8 @@ async def run_store(
         limits=Limits(settings.page, settings.page_most, settings.delete_inline),
         verify_uploads=settings.verify_uploads,
         trusted=settings.trust_created_by,
+        own_backends=frozenset(local) if settings.collect_orphans else frozenset(),
     )
-    local = {name: media for name, media in backends.items() if isinstance(media, Files)}
     worker = Worker(store, jobs, f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
     await _report(backends)
     worker.start()

@@ -27,6 +27,7 @@ class Store:
 
     `backends` by id, in the order of GET /service/storage-backends. `cursor_keys`: newest first.
     `verify_uploads`: bytes must be there when a segment is registered. `trusted`: clients say who they are.
+    `own_backends`: ids of those from which bytes that no object has may be removed.
     """
 
     metadata: Metadata
@@ -39,6 +40,7 @@ class Store:
     limits: Limits = Limits()
     verify_uploads: bool = False
     trusted: bool = False
+    own_backends: frozenset[str] = frozenset()
 
     def edit(self, request: Request) -> Edit:
         """Who edits, and when, for one request."""

@@ -145,7 +145,7 @@ class UrlSettings(Section):
     """Signed URLs: how long they are valid at most and at least, and for how long one is handed out again."""
 
     lifetime_s: Seconds = 900
-    shortest_s: Seconds = 300
+    shortest_s: Annotated[int, Field(ge=30)] = 300
     interval_s: Seconds = 300
 
 
@@ -244,13 +244,17 @@ class StoreSettings(BaseSettings):
     vast: VastSettings = Field(VastSettings(), description="The VAST cluster.")
     urls: UrlSettings = Field(UrlSettings(), description="How long signed URLs live.")
     keys: KeySettings = Field(KeySettings(), description="The key-value API at /store.")
-    min_object_timeout_s: Annotated[int, Field(ge=60)] = Field(
+    min_object_timeout_s: Annotated[int, Field(ge=300)] = Field(
         86_400, description="How long an allocated object may stay unregistered."
     )
     page: Annotated[int, Field(ge=1)] = Field(100, description="Items on a page by default.")
     page_most: Annotated[int, Field(ge=1, le=10_000)] = Field(1000, description="Items on a page at most.")
     delete_inline: Annotated[int, Field(ge=1)] = Field(
         1000, description="Segments that a DELETE removes before it answers 202."
+    )
+    collect_orphans: bool = Field(
+        False,
+        description="Remove local media that no object names; not with metadata restored from a backup.",
     )
     verify_uploads: bool = Field(False, description="Refuse segments whose bytes were not uploaded.")
     trust_created_by: bool = Field(False, description="Clients may say who created and updated a flow.")

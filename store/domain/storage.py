@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -15,8 +16,10 @@ from store.metadata.protocol import Metadata
 from store.metadata.rows import Expect, Instance, ObjectRow, Role
 from store.models.common import STORAGE_OBJECTS
 from store.models.storage import StoragePost
+from store.params import UUID
 
 DEFAULT_LIMIT = 10
+_KEY = re.compile(rf"\d{{4}}/\d\d/\d\d/{UUID.pattern}/{UUID.pattern}")
 
 
 def resolve_backend(backends: Mapping[str, Media], storage_id: str | None) -> Media:
@@ -39,8 +42,14 @@ def _ids(post: StoragePost, new_id: Callable[[], str]) -> Sequence[str]:
     return [new_id() for _ in range(min(count, STORAGE_OBJECTS))]
 
 
+def is_object_key(key: str) -> bool:
+    """Whether `object_key` made this."""
+    return _KEY.fullmatch(key) is not None
+
+
 def object_key(flow_id: str, name: str, now_ns: int) -> str:
-    """Where an object's bytes lie: by day and flow for people and lifecycle rules; never by object id."""
+    """Where an object's bytes lie: by day and flow for people and lifecycle rules; never by object id.
+    `is_object_key` knows them again."""
     day = datetime.fromtimestamp(now_ns // 1_000_000_000, UTC)
     return f"{day:%Y/%m/%d}/{flow_id}/{name}"
 

@@ -56,10 +56,12 @@ async def delete_instance(store: Store, request: Request) -> Response:
     """DELETE /objects/{objectId}/instances"""
     object_id = request.params["objectId"]
     storage_id, label = request.query.uuid("storage_id"), request.query.text("label")
-    if storage_id is not None and label is None:
-        await remove_copy(store.metadata, object_id, storage_id, request.expect)
-    elif label is not None and storage_id is None:
-        await remove_url(store.metadata, object_id, label, request.expect)
-    else:
+    if (storage_id is None) is (label is None):
         raise BadRequest("Either `storage_id` or `label` must name the instance to delete.")
+    if storage_id is None:
+        storage_id = next((m.backend.id for m in store.backends.values() if m.backend.label == label), None)
+    if storage_id is not None:
+        await remove_copy(store.metadata, object_id, storage_id, request.expect)
+    elif label is not None:
+        await remove_url(store.metadata, object_id, label, request.expect)
     return no_content()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import orjson
@@ -12,16 +13,17 @@ from store.domain.copies import advance_copy
 from store.domain.deletions import CHUNK, EXPIRY_NS, Deletion, delete_chunk, load_document
 from store.domain.draft import Draft, settled
 from store.domain.flows import Edit, remove_flow
+from store.domain.storage import is_object_key
 from store.errors import Error, Full, Unavailable
 from store.http import error_document, utc_now
 from store.metadata.query import Query, Sort, updated_ns
 from store.metadata.rows import Document, Kind, Row
 from store.models.common import format_time
-from store.timerange import TimeRange
+from store.timerange import NS_PER_S, TimeRange
 from store.work.worker import Job
 
-DAY_NS = 24 * 3600 * 1_000_000_000
-GRACE_NS = 3600 * 1_000_000_000
+DAY_NS = 24 * 3600 * NS_PER_S
+GRACE_NS = 3600 * NS_PER_S
 EVENTS_KEPT_NS = 3 * DAY_NS
 BATCH = 200
 PENDING = ("created", "started")
@@ -140,7 +142,7 @@ async def collect_garbage(store: Store) -> bool:
 
     What a storage backend that is down, or is not configured any more, cannot remove stays listed.
     """
-    before_ns = store.now_ns() - store.service.min_object_timeout_s * 1_000_000_000 - GRACE_NS
+    before_ns = store.now_ns() - store.service.min_object_timeout_s * NS_PER_S - GRACE_NS
     doomed = await store.metadata.collect(before_ns, BATCH)
     by_backend: dict[str, list[str]] = {}
     for each in doomed:
@@ -160,6 +162,28 @@ async def collect_garbage(store: Store) -> bool:
     return removed >= BATCH
 
 
+async def collect_orphans(store: Store) -> bool:
+    """Remove bytes that no object has: what was uploaded again after its object was collected.
+
+    Only keys that this store makes, and only where nobody else does: a bucket may be shared.
+    """
+    before_s = (store.now_ns() - store.service.min_object_timeout_s * NS_PER_S - GRACE_NS) // NS_PER_S
+    for backend_id in store.own_backends:
+        media = store.backends[backend_id]
+        orphans: list[str] = []
+        async for key, modified_s in media.keys():
+            if modified_s >= before_s or not is_object_key(key):
+                continue
+            if await store.metadata.object_at(backend_id, key) is None:
+                orphans.append(key)
+            # Short reads are answered without giving way to anybody.
+            await asyncio.sleep(0)
+        if orphans:
+            _log.info("storage backend %s: removing %d objects that nothing names", backend_id, len(orphans))
+            await media.delete(orphans)
+    return False
+
+
 async def forget_events(store: Store) -> bool:
     """Drop events that everybody has had time to take."""
     await store.metadata.forget_events(store.now_ns() - EVENTS_KEPT_NS)
@@ -171,5 +195,6 @@ JOBS = (
     Job("copies", 1.0, fill_copies),
     Job("expiry", 600.0, forget_deletions),
     Job("garbage", 30.0, collect_garbage),
+    Job("orphans", 24 * 3600.0, collect_orphans),
     Job("events", 3600.0, forget_events),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -310,6 +311,11 @@ async def test_instances_are_deleted_with_their_bytes_but_never_the_last(tams: T
     ):
         await tams.delete(f"{path}?{query}", 400)
     await tams.delete(f"{path}?storage_id={ARCHIVE}", 403)
+    await tams.delete(f"{path}?label=archive", 403)
+    await tams.post(path, {"storage_id": UNLABELLED})
+    await tams.work()
+    await tams.delete(f"{path}?label=archive")
+    assert await labels(tams, object_id) == {None}
 
 
 async def test_uncontrolled_instances_come_and_go(tams: Tams) -> None:
@@ -379,6 +385,34 @@ async def test_bytes_wait_for_a_backend_that_is_down(tams: Tams, monkeypatch: py
         assert media_files(tams) == 1
     await tams.work()
     assert media_files(tams) == 0
+
+
+@pytest.fixture
+async def tidy(tmp_path: Path) -> AsyncIterator[Tams]:
+    """A store that may remove bytes which no object has."""
+    async with running_tams(tmp_path, collect_orphans=True) as found:
+        yield found
+
+
+async def test_bytes_uploaded_again_after_their_object_went_are_removed(tidy: Tams) -> None:
+    """rule 55"""
+    tams = tidy
+    flow = await tams.flow()
+    (given,) = (await tams.post(f"/flows/{flow['id']}/storage", {"limit": 1})).json()["media_objects"]
+    put = given["put_url"]
+    headers = {"Content-Type": put["content-type"]}
+    kept = await tams.segment(flow["id"], seconds(0, 1))
+    tams.later_ns = 2 * DAY_NS
+    await tams.work()
+    assert (await tams.client.put(put["url"], content=b"late", headers=headers)).status_code == 200
+    assert media_files(tams) == 2
+    tams.later_ns = 0
+    await tams.work()
+    assert media_files(tams) == 2
+    tams.later_ns = 2 * DAY_NS
+    await tams.work()
+    assert media_files(tams) == 1
+    await tams.get(object_path(kept))
 
 
 async def ingest(tams: Tams, count: int) -> dict[str, Any]:
