@@ -80,8 +80,8 @@ class Worker:
             yield True
         finally:
             renewing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await renewing
+            # Not by suppressing its cancellation: one of this task that comes now would be lost with it.
+            await asyncio.wait([renewing])
             await self._lease(name, 0)
 
     async def _renew(self, name: str) -> None:
