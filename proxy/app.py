@@ -31,10 +31,12 @@ from proxy.identity.issuer import resource_metadata
 from proxy.identity.keyring import Keyring
 from proxy.identity.principal import Principal
 from proxy.identity.secrets import provision
+from proxy.keyvalue import KeyAsked, KeyValue, RawHeaders
 from proxy.mounts import mounted
 from proxy.objects import NO_MEDIA
 from proxy.policy.files import InvalidPolicy
-from proxy.policy.local import FolderPolicy, LocalDecisions
+from proxy.policy.folder import FolderPolicy
+from proxy.policy.local import LocalDecisions
 from proxy.propagate import Propagation
 from proxy.rules import RULES, Methods, Rule
 from proxy.settings import ProxySettings
@@ -50,7 +52,9 @@ from store.http import utc_now
 from store.logs import lines, set_up
 from store.media.serve import LocalMedia
 from store.media.signing import key_of
+from store.media.stream import fields_of
 from store.models.parsing import load
+from store.routes import keys as key_routes
 from store.routing import Router, decode_query
 from store.server import server
 from store.settings import StoreSettings, parse
@@ -125,6 +129,40 @@ class LocalFiles:
             raise NotFound(NO_MEDIA) from exc
 
 
+class LocalKeys:
+    """The embedded store's key-value API, with the proxy's errors."""
+
+    def __init__(self, routes: key_routes.KeyRoutes) -> None:
+        self._routes = routes
+
+    def find(self, raw_path: bytes) -> tuple[str, str] | None:
+        """The template of a path, and the key in it. Raises `BadRequest`."""
+        try:
+            return key_routes.find(raw_path)
+        except store.errors.BadRequest as exc:
+            raise BadRequest(exc.summary) from exc
+
+    async def answer(self, asked: KeyAsked, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a call that was allowed. Raises `ConnectionError` when the client is gone."""
+        call = key_routes.KeyCall(
+            asked.operation,
+            asked.name,
+            scope["method"],
+            fields_of(scope["headers"]),
+            scope["query_string"],
+            asked.marks,
+            asked.actor,
+        )
+        try:
+            await self._routes.answer(call, receive, send)
+        except Disconnected as exc:
+            raise ConnectionError from exc
+
+    async def refuse(self, send: Send, status: int, message: str, headers: RawHeaders, head: bool) -> None:
+        """Send an error."""
+        await key_routes.refuse(send, status, message, headers, head=head)
+
+
 def policy_folder(settings: ProxySettings) -> Path:
     """The operator's policy folder, or the shipped one where there is none."""
     if settings.policies.is_dir():
@@ -197,6 +235,7 @@ class Behind:
     media: App
     files: Files | None
     check: Callable[[], Awaitable[object]]
+    keys: LocalKeys | None = None
 
 
 @asynccontextmanager
@@ -210,7 +249,13 @@ async def _embedded(settings: Settings, keyring: Keyring) -> AsyncIterator[Behin
         except store.settings.InvalidSettings as exc:
             raise InvalidSettings(exc.problems) from exc
         upstream = Embedded(Door(running.store), store.errors.Error)
-        yield Behind(upstream, running.media, LocalFiles(running.media), running.store.metadata.check)
+        yield Behind(
+            upstream,
+            running.media,
+            LocalFiles(running.media),
+            running.store.metadata.check,
+            LocalKeys(running.keys),
+        )
 
 
 @asynccontextmanager
@@ -251,7 +296,11 @@ def _assemble(
         limits=Limits(settings.bulk_segments),
         propagation=Propagation() if settings.propagate_classes else None,
     )
-    doors = Doors(_open_doors(settings, behind, policy, authenticator), behind.media, behind.files)
+    keys = None
+    if behind.keys is not None:
+        rate = settings.keys.rate()
+        keys = KeyValue(behind.keys, authenticator, sights, lambda: policy.current().classes, rate, journal)
+    doors = Doors(_open_doors(settings, behind, policy, authenticator), behind.media, behind.files, keys)
     metadata_url = f"{settings.base_url()}{RESOURCE_PATH}"
     app = ProxyApp(gate, authenticator, plumbing, doors, metadata_url, journal)
     return Cors(app, settings.cors_origins, (settings.api_key_header,) if settings.api_key_header else ())

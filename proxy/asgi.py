@@ -76,11 +76,13 @@ class Files(Protocol):
 @dataclass(frozen=True, slots=True)
 class Doors:
     """Paths that do not pass the gate. `open`: by exact path, for anyone. `media`: signed media, whose
-    signature authorises. `files`: media behind unsigned URLs, which the gate admits to."""
+    signature authorises. `files`: media behind unsigned URLs, which the gate admits to. `keys`: the
+    key-value API, which has a table and a gate of its own."""
 
     open: Mapping[bytes, App]
     media: App | None = None
     files: Files | None = None
+    keys: App | None = None
 
 
 class ProxyApp:
@@ -108,6 +110,8 @@ class ProxyApp:
         app = self._doors.open.get(path)
         if app is None and path.startswith(b"/media/") and scope["query_string"].find(b"signature=") >= 0:
             app = self._doors.media
+        if app is None and path.startswith(b"/store/"):
+            app = self._doors.keys
         if app is not None:
             await app(scope, receive, send)
             return
@@ -133,7 +137,7 @@ class ProxyApp:
         """What is asked, and by whom."""
         found = self._plumbing.match(scope["raw_path"])
         query = self._plumbing.query(scope["query_string"])
-        principal = await self._who(scope, decision)
+        principal = await who(self._authenticator, scope, decision)
         rule, params = find_rule(found, scope["method"])
         decision.rule = rule
         if self._authenticator.config.allow_url_token:
@@ -159,34 +163,15 @@ class ProxyApp:
         key = files.key(call.params["token"])
         found = await self._gate.admit_media(call, principal, key)
 
-        async def noted(message: MutableMapping[str, Any]) -> None:
-            if message["type"] == "http.response.start":
-                decision.status = message["status"]
-                self._journal.add(decision)
-                identifier = (b"x-request-id", decision.request_id.encode())
-                message = {**message, "headers": [*message["headers"], identifier]}
-            await send(message)
-
         await files.respond(
             call.method,
             call.params["backend"],
             key,
             scope["headers"],
             receive,
-            noted,
+            noting(self._journal, decision, send),
             content_type=found.content_type,
         )
-
-    async def _who(self, scope: Scope, decision: Decision) -> Principal:
-        peer = scope["client"][0] if scope.get("client") else ""
-        tls = (scope.get("extensions") or {}).get("tls")
-        now_s = int(time.time())
-        credential = self._authenticator.credential(scope["headers"], scope["query_string"], peer, tls)
-        principal = self._authenticator.cached(credential, now_s) if credential is not None else None
-        if principal is None:
-            principal = await self._authenticator.authenticate(credential, peer, now_s)
-        decision.principal, decision.client = principal.name, principal.client
-        return principal
 
     def _refusal(self, error: Error) -> tuple[int, Headers, bytes]:
         headers: Headers = [("content-type", "application/json")]
@@ -200,6 +185,33 @@ class ProxyApp:
         if error_retry_s(error) is not None:
             headers.append(("retry-after", str(error_retry_s(error))))
         return STATUS[type(error)], headers, error_body(error, self._plumbing.stamp())
+
+
+async def who(authenticator: Authenticator, scope: Scope, decision: Decision) -> Principal:
+    """The caller. Raises as `Authenticator.credential` and `authenticate` do."""
+    peer = scope["client"][0] if scope.get("client") else ""
+    tls = (scope.get("extensions") or {}).get("tls")
+    now_s = int(decision.time_s)
+    credential = authenticator.credential(scope["headers"], scope["query_string"], peer, tls)
+    principal = authenticator.cached(credential, now_s) if credential is not None else None
+    if principal is None:
+        principal = await authenticator.authenticate(credential, peer, now_s)
+    decision.principal, decision.client = principal.name, principal.client
+    return principal
+
+
+def noting(journal: Journal, decision: Decision, send: Send) -> Send:
+    """`send` for an answer that streams: its status goes into the decision, which goes into the journal."""
+    identifier = (b"x-request-id", decision.request_id.encode())
+
+    async def noted(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            decision.status = message["status"]
+            journal.add(decision)
+            message = {**message, "headers": [*message["headers"], identifier]}
+        await send(message)
+
+    return noted
 
 
 def error_retry_s(error: Error) -> int | None:
