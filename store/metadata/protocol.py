@@ -211,6 +211,15 @@ class Metadata(Protocol):
         """Events behind a sequence number, in order."""
         ...
 
+    async def last_event(self) -> int:
+        """A sequence number that no event committed from now on has or goes below; 0 before the first."""
+        ...
+
+    def listen(self, heard: Callable[[], None]) -> None:
+        """Call `heard`, on the loop of the writer, after every write of this process that put events into the
+        outbox. It must not block or raise. What other processes write is not heard."""
+        ...
+
     async def forget_events(self, before_ns: int) -> None:
         """Drop events older than the given time."""
         ...

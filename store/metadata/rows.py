@@ -19,6 +19,7 @@ class Kind(StrEnum):
     WEBHOOK = "webhook"
     DELETION = "deletion"
     COPY = "copy"
+    DELIVERY = "delivery"
     SERVICE = "service"
 
 

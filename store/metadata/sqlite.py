@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -77,6 +77,7 @@ class Sqlite:
         self._readers = Readers(path)
         self._writer = Writer(path)
         self._objects = sqlite_objects.Cache()
+        self._listeners: list[Callable[[], None]] = []
 
     async def rows(self, refs: Iterable[Ref]) -> dict[Ref, Row]:
         """The rows that exist among `refs`."""
@@ -97,6 +98,8 @@ class Sqlite:
     async def write(self, change: Change) -> None:
         """Apply a change. Raises `Stale`, `errors.Expectation`."""
         await self._writer.run(lambda connection: sqlite_rows.apply(connection, change))
+        if change.events:
+            self._tell()
 
     async def timerange(self, flow_id: str, within: TimeRange) -> tuple[str, str] | None:
         """The timeranges of the first and the last segment that overlap `within`."""
@@ -117,11 +120,15 @@ class Sqlite:
 
     async def add_segments(self, request: AddSegments) -> list[Error | None]:
         """Register segments; one entry per segment, None where it was written."""
-        return await self._writer.run(lambda connection: _add(connection, request))
+        results = await self._writer.run(lambda connection: _add(connection, request))
+        self._tell()
+        return results
 
     async def delete_segments(self, request: DeleteSegments) -> DeletedSegments:
         """Delete segments, bounded."""
-        return await self._writer.run(lambda connection: _delete(connection, request))
+        done = await self._writer.run(lambda connection: _delete(connection, request))
+        self._tell()
+        return done
 
     async def objects(self, ids: Iterable[str]) -> dict[str, ObjectRow]:
         """The object rows that exist among `ids`."""
@@ -226,6 +233,20 @@ class Sqlite:
             lambda connection: connection.execute(sql, (after, limit)).fetchall()
         )
         return [StoredEvent(sequence, event_of(orjson.loads(document))) for sequence, document in found]
+
+    async def last_event(self) -> int:
+        """A sequence number that no event from now on has or goes below."""
+        sql = "SELECT seq FROM sqlite_sequence WHERE name = 'events'"
+        found = await self._readers.single(lambda connection: connection.execute(sql).fetchone())
+        return 0 if found is None else int(found[0])
+
+    def listen(self, heard: Callable[[], None]) -> None:
+        """Call `heard` after every write of this process that put events into the outbox."""
+        self._listeners.append(heard)
+
+    def _tell(self) -> None:
+        for heard in self._listeners:
+            heard()
 
     async def forget_events(self, before_ns: int) -> None:
         """Drop events older than the given time."""

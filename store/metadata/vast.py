@@ -85,6 +85,7 @@ class Vast:
         self._turns = [asyncio.Lock() for _ in range(TURNS if writer is None else 1)]
         self._in_hand: set[asyncio.Future[Any]] = set()
         self._closed = False
+        self._listeners: list[Callable[[], None]] = []
 
     async def _read(self, work: Callable[[Tx], T]) -> T:
         return await self._kept(self.database.read(work))
@@ -133,6 +134,8 @@ class Vast:
         await self._write(
             (vast_rows.named(ref) for ref in refs | change.unchanged.keys()), lambda tx: _apply(tx, change)
         )
+        if change.events:
+            self._tell()
 
     async def timerange(self, flow_id: str, within: TimeRange) -> tuple[str, str] | None:
         """The timeranges of the first and the last segment that overlap `within`."""
@@ -144,11 +147,15 @@ class Vast:
 
     async def add_segments(self, request: AddSegments) -> list[Error | None]:
         """Register segments; one entry per segment, None where it was written."""
-        return await self._write(_flow(request.flow_id), lambda tx: vast_segments.add(tx, request))
+        results = await self._write(_flow(request.flow_id), lambda tx: vast_segments.add(tx, request))
+        self._tell()
+        return results
 
     async def delete_segments(self, request: DeleteSegments) -> DeletedSegments:
         """Delete segments, bounded."""
-        return await self._write(_flow(request.flow_id), lambda tx: vast_segments.delete(tx, request))
+        done = await self._write(_flow(request.flow_id), lambda tx: vast_segments.delete(tx, request))
+        self._tell()
+        return done
 
     async def objects(self, ids: Iterable[str]) -> dict[str, ObjectRow]:
         """The object rows that exist among `ids`."""
@@ -222,6 +229,18 @@ class Vast:
     async def events(self, after: int, limit: int) -> list[StoredEvent]:
         """Events behind a sequence number, in order."""
         return await self._write(["events"], lambda tx: vast_events.events(tx, after, limit))
+
+    async def last_event(self) -> int:
+        """A sequence number that no event from now on has or goes below."""
+        return await self._read(vast_events.last)
+
+    def listen(self, heard: Callable[[], None]) -> None:
+        """Call `heard` after every write of this process that put events into the outbox."""
+        self._listeners.append(heard)
+
+    def _tell(self) -> None:
+        for heard in self._listeners:
+            heard()
 
     async def forget_events(self, before_ns: int) -> None:
         """Drop events older than the given time."""

@@ -39,6 +39,12 @@ def events(tx: Tx, after: int, limit: int) -> list[StoredEvent]:
     return [StoredEvent(sequence, event_of(orjson.loads(document))) for sequence, document in found[:limit]]
 
 
+def last(tx: Tx) -> int:
+    """The last number given; what is in the outbox without one gets a greater."""
+    ((number,),) = tx.select("settings", ("number",), equal("name", SEQUENCE))
+    return int(number)
+
+
 def _number(tx: Tx, last: int, row_id: Any) -> int:
     """Number what has come into the outbox, in the order it came; the last number there is."""
     columns = ("stamp", "place", "time_ns", "document")

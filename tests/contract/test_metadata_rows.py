@@ -272,6 +272,37 @@ async def test_forgotten_events_are_gone_and_their_numbers_are_not_used_again(me
     assert only.sequence > last
 
 
+async def test_events_from_now_on_come_behind_the_last_one(metadata: Database) -> None:
+    store = await metadata.fresh()
+    assert await store.events(await store.last_event(), 10) == []
+    for number in range(3):
+        await store.events(0, 10)
+        last = await store.last_event()
+        await store.write(Change(events=(event(number),)))
+        (stored,) = await store.events(last, 10)
+        assert stored.event == event(number)
+    await store.forget_events(before_ns=100)
+    kept = await store.last_event()
+    await store.write(Change(events=(event(7),)))
+    assert [each.event for each in await store.events(kept, 10)] == [event(7)]
+
+
+async def test_whoever_listens_hears_of_events_once_they_can_be_read(metadata: Database) -> None:
+    store = await metadata.fresh()
+    heard: list[int] = []
+    store.listen(lambda: heard.append(len(heard)))
+    await store.write(Change(puts=(put(flow("quiet")),)))
+    assert not heard
+    await store.write(Change(events=(event(1),)))
+    assert len(heard) == 1
+    row = await new_flow(store, "flow")
+    await store.add_segments(adding(row, segment("a", 0, 5), announce=lambda *_: (event(2),)))
+    assert len(heard) == 2
+    await store.delete_segments(deleting("flow", announce=lambda *_: (event(3),)))
+    assert len(heard) == 3
+    assert [stored.event for stored in await store.events(0, 10)] == [event(1), event(2), event(3)]
+
+
 async def test_a_lease_has_one_holder_until_it_runs_out(metadata: Database) -> None:
     one = await metadata.fresh()
     two = await metadata.again()
