@@ -16,7 +16,7 @@ from store.metadata.vast_rows import classes_of, earliest, get_many
 from store.metadata.vast_session import Tx
 from store.metadata.vast_terms import CLASSES, EVERYTHING, KEY_COLUMN, UNCOLLECTED, sort_key, value_of
 from store.metadata.vast_walk import Way, ahead
-from store.timerange import TimeRange
+from store.timerange import MAX_NS, TimeRange
 from store.view import View
 
 SMALL: Final = 300
@@ -199,7 +199,7 @@ def _walk(tx: Tx, query: Query, facet: Facet) -> Iterator[list[Entry]]:
         def fetch(conditions: tuple[Condition, ...], most: int | None) -> list[Any]:
             return tx.select("terms", _entry(query), *facet.conditions(query.kind), *conditions, limit=most)
 
-        way = Way(KEY_COLUMN[query.sort], 0, query.reverse, start)
+        way = Way(KEY_COLUMN[query.sort], 0, query.reverse, start, front=_front(tx, query))
         # A document with several of the values comes once for each.
         found, ended = ahead(fetch, way, wanted * min(len(facet.values), 8))
         entries = [entry for entry in _sorted(query, found) if entry != last]
@@ -208,6 +208,13 @@ def _walk(tx: Tx, query: Query, facet: Facet) -> Iterator[list[Entry]]:
             last = entries[-1]
             start = last[0]
         wanted = min(2 * wanted, LARGEST)
+
+
+def _front(tx: Tx, query: Query) -> int | None:
+    """Where an order by time begins: nothing is made in the future."""
+    if KEY_COLUMN[query.sort] == "text_key":
+        return None
+    return -(2**64) if query.reverse else MAX_NS - tx.now_ns
 
 
 def _by_ids(tx: Tx, query: Query) -> list[Entry]:

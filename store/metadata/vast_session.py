@@ -60,7 +60,13 @@ class Tx:
     """
 
     def __init__(
-        self, session: VastSession, tables: Mapping[str, Table], nonce: str, stamp: int, attempt: int
+        self,
+        session: VastSession,
+        tables: Mapping[str, Table],
+        nonce: str,
+        stamp: int,
+        now_ns: int,
+        attempt: int,
     ) -> None:
         self._api = session.api
         self._tables = tables
@@ -68,6 +74,7 @@ class Tx:
         self.attempt = attempt
         self.wrote = False
         self.stamp = stamp
+        self.now_ns = now_ns
         self._numbers = 0
         txid = int(self._api.begin_transaction().headers["tabular-txid"])
         self.sdk = Transaction(_rpc=session, _session_context=session._context, txid=txid)
@@ -227,14 +234,14 @@ class Stamps:
     """
 
     def __init__(self, now_ns: Callable[[], int]) -> None:
-        self._now_ns = now_ns
+        self.now_ns = now_ns
         self._last = 0
         self._lock = threading.Lock()
 
     def take(self) -> int:
         """The first of `NUMBERS` that follow each other."""
         with self._lock:
-            first = max((self._now_ns() & ~0xFFF) | random.getrandbits(12), self._last + 1)
+            first = max((self.now_ns() & ~0xFFF) | random.getrandbits(12), self._last + 1)
             self._last = first + NUMBERS - 1
             return first
 
@@ -279,7 +286,7 @@ class Database:
         """A transaction to be ended by the caller, on a thread of this database."""
         if self.session is None:
             raise errors.Unavailable("The metadata database is closed.")
-        return Tx(self.session, self.tables, uuid.uuid4().hex, self.stamps.take(), 0)
+        return Tx(self.session, self.tables, uuid.uuid4().hex, self.stamps.take(), self.stamps.now_ns(), 0)
 
     async def close(self) -> None:
         """Let the transactions in hand end, then close the connections."""
@@ -328,8 +335,8 @@ class _Call:
                 return result
 
     def _begun(self) -> Tx:
-        stamp = self._stamps.take() if self._writes else 0
-        return Tx(self._session, self._tables, self._nonce, stamp, self._attempt)
+        stamp, now_ns = self._stamps.take() if self._writes else 0, self._stamps.now_ns()
+        return Tx(self._session, self._tables, self._nonce, stamp, now_ns, self._attempt)
 
     def _committed(self, tx: Tx) -> bool:
         """Commit; False when it did not happen and is to be repeated."""
