@@ -50,6 +50,12 @@ class Worker:
         for task in self._tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        # One that was being taken when it was cut off is held by nobody who knows of it.
+        for job in self._jobs:
+            try:
+                await self._lease(job.name, 0)
+            except Error as exc:
+                _log.warning("%s: the lease could not be given back: %s", job.name, exc)
 
     async def _loop(self, job: Job) -> None:
         while True:
