@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 import hashlib
-import io
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
-
+from proxy.identity.clients import Client, parse_clients
 from proxy.identity.principal import Principal
 from proxy.policy.embedded import parse_model
-from proxy.policy.embedded.errors import PolicyError
+from proxy.policy.embedded.errors import InvalidModel, InvalidTuple, PolicyError
 from proxy.policy.embedded.evaluate import Engine
-from proxy.policy.embedded.tuples import ConditionRef, Tuple
+from proxy.policy.embedded.model import Model
+from proxy.policy.embedded.store_file import read_tuples as tuples_of
+from proxy.policy.embedded.tuples import Tuple, check_tuple
+from proxy.policy.marked import Marked, NotYaml, read
 
-MODEL, TUPLES, CLASSES = "model.fga", "tuples.yaml", "classes.yaml"
+MODEL, TUPLES, CLASSES, CLIENTS = "model.fga", "tuples.yaml", "classes.yaml", "clients.yaml"
 LOCAL = "local"
 """The alias of the built-in issuer."""
 FILES = (MODEL, TUPLES, CLASSES)
+WATCHED = (*FILES, CLIENTS)
+
+ASKED = {
+    "auth_class": ("can_read", "can_write", "can_delete", "can_grant", "is_denied"),
+    "service": ("can_administer", "can_create"),
+    "group": ("member",),
+}
+"""What the proxy asks of a model, whatever else it defines."""
+
+T = TypeVar("T")
+_CLASS = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_CLASS_KEYS = {"label", "description", "default_for", "key_prefixes"}
+_DEFAULT_KEYS = {"clients", "groups"}
 
 
 class InvalidPolicy(Exception):
@@ -47,7 +61,7 @@ class ClassInfo:
 @dataclass(frozen=True, slots=True)
 class Policy:
     """One state of the folder. `version` names it; `boundaries`: Unix times at which a condition's answer
-    may change, ascending; `groups`: those that tuples name."""
+    may change, ascending; `groups`: those that tuples name; `warnings`: what is probably not meant."""
 
     version: str
     engine: Engine
@@ -55,7 +69,8 @@ class Policy:
     classes: Mapping[str, ClassInfo]
     groups: frozenset[str]
     denying: frozenset[str]
-    boundaries: tuple[int, ...]
+    boundaries: tuple[float, ...]
+    warnings: tuple[str, ...] = ()
 
     def defaults(self, principal: Principal) -> frozenset[str]:
         """The classes of what a caller creates without naming any: its client's, else its groups'.
@@ -74,124 +89,278 @@ class Policy:
         )
 
 
-def signature(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """What changes when a file of the folder does; cheap enough to ask every second."""
+Signature = tuple[tuple[str, int, int, int], ...]
+
+
+def signature(folder: Path) -> Signature:
+    """What changes when a file of the folder does, cheap enough to ask often: per file its name, time of
+    change in ns, inode and size."""
     found = []
-    for name in FILES:
+    for name in WATCHED:
         try:
             stat = (folder / name).stat()
-        except FileNotFoundError:
+        except OSError:
             continue
-        found.append((name, stat.st_mtime_ns ^ stat.st_ino, stat.st_size))
+        found.append((name, stat.st_mtime_ns, stat.st_ino, stat.st_size))
     return tuple(found)
 
 
 def load(folder: Path) -> Policy:
     """The policy of a folder. Raises `InvalidPolicy` with everything that is wrong."""
     texts, problems = {}, []
-    for name in FILES:
+    for name in WATCHED:
         try:
-            texts[name] = (folder / name).read_text()
-        except (OSError, UnicodeDecodeError) as exc:
-            problems.append(f"{name}: {exc}")
+            texts[name] = (folder / name).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            if name in FILES:
+                problems.append(f"{name}: is not in {folder}; put it back")
+        except OSError as exc:
+            problems.append(f"{name}: cannot be read: {exc.strerror}")
+        except UnicodeDecodeError as exc:
+            problems.append(f"{name}: is not UTF-8: {exc.reason} at byte {exc.start}")
     if problems:
         raise InvalidPolicy(problems)
     return parse(texts)
 
 
 def parse(texts: Mapping[str, str]) -> Policy:
-    """The policy that the files' texts make. Raises `InvalidPolicy`."""
+    """The policy that the files' texts make; `clients.yaml` may be absent. Raises `InvalidPolicy`."""
     problems: list[str] = []
-    tuples: tuple[Tuple, ...] = ()
-    classes: Mapping[str, ClassInfo] = {}
-    try:
-        tuples = read_tuples(texts[TUPLES])
-    except InvalidPolicy as exc:
-        problems += exc.problems
-    try:
-        classes = read_classes(texts[CLASSES])
-    except InvalidPolicy as exc:
-        problems += exc.problems
-    try:
-        model = parse_model(texts[MODEL])
-        engine = Engine(model, tuples)
-    except PolicyError as exc:
-        problems.append(f"{MODEL}: {exc}")
-    if problems:
+    model = _collect(problems, lambda: read_model(texts[MODEL]))
+    placed = _collect(problems, lambda: read_placed(texts[TUPLES]))
+    classes = _collect(problems, lambda: read_classes(texts[CLASSES]))
+    clients = _collect(problems, lambda: _read_clients(texts.get(CLIENTS)))
+    engine = None
+    if model is not None and placed is not None:
+        engine = _collect(problems, lambda: _engine(model, placed))
+    if problems or engine is None or placed is None or classes is None or clients is None:
         raise InvalidPolicy(problems)
-    digest = hashlib.sha256("\0".join(texts[name] for name in FILES).encode()).hexdigest()
-    groups = {t.object for t in tuples} | {t.user.partition("#")[0] for t in tuples}
+    tuples = tuple(each for _, each in placed)
+    groups = groups_of(tuples)
     return Policy(
-        version=digest[:16],
+        version=version_of(texts),
         engine=engine,
         tuples=tuples,
         classes=classes,
-        groups=frozenset(g.partition(":")[2] for g in groups if g.startswith("group:")),
-        denying=frozenset(t.object.partition(":")[2] for t in tuples if t.relation == "denied"),
-        boundaries=_boundaries(tuples),
+        groups=groups,
+        denying=denying_of(tuples),
+        boundaries=tuple(moment.timestamp() for moment in engine.moments),
+        warnings=tuple(_warnings(tuples, classes, clients, groups)),
     )
 
 
-def read_tuples(text: str) -> tuple[Tuple, ...]:
-    """The tuples of `tuples.yaml`. Raises `InvalidPolicy`."""
-    entries = _yaml(TUPLES, text) or []
-    if not isinstance(entries, list):
-        raise InvalidPolicy([f"{TUPLES}: must be a list of tuples"])
-    found, problems = [], []
-    for entry in entries:
-        where = f"{TUPLES}: line {entry.lc.line + 1}" if hasattr(entry, "lc") else TUPLES
-        names = set(entry) if isinstance(entry, dict) else set()
-        if not {"user", "relation", "object"} <= names <= {"user", "relation", "object", "condition"}:
-            problems.append(f"{where}: an entry has user, relation, object, and perhaps condition")
-            continue
-        found.append(_tuple(entry))
+def version_of(texts: Mapping[str, str]) -> str:
+    """The name of a state of the folder: its files' digest."""
+    return hashlib.sha256("\0".join(texts[name] for name in FILES).encode()).hexdigest()[:16]
+
+
+def groups_of(tuples: Iterable[Tuple]) -> frozenset[str]:
+    """The groups that tuples name, on either side."""
+    names = (name for t in tuples for name in (t.object, t.user.partition("#")[0]))
+    return frozenset(name.partition(":")[2] for name in names if name.startswith("group:"))
+
+
+def denying_of(tuples: Iterable[Tuple]) -> frozenset[str]:
+    """The classes that deny anyone."""
+    return frozenset(t.object.partition(":")[2] for t in tuples if t.relation == "denied")
+
+
+def boundaries_of(tuples: Iterable[Tuple]) -> tuple[float, ...]:
+    """The times that tuples' conditions name, in Unix seconds, ascending."""
+    found = set()
+    for each in tuples:
+        for value in each.condition.context.values() if each.condition else ():
+            try:
+                moment = datetime.fromisoformat(value) if isinstance(value, str) else None
+            except ValueError:
+                continue
+            if moment is not None and moment.tzinfo is not None:
+                found.add(moment.timestamp())
+    return tuple(sorted(found))
+
+
+def read_model(text: str) -> Model:
+    """The model of `model.fga`, which must define what the proxy asks for. Raises `InvalidPolicy`."""
+    try:
+        model = parse_model(text, MODEL)
+    except InvalidModel as exc:
+        raise InvalidPolicy(str(problem) for problem in exc.problems) from exc
+    problems = [
+        f"{MODEL}: type {kind} must define {relation}, which the proxy asks for"
+        for kind, relations in ASKED.items()
+        for relation in relations
+        if model.relation(kind, relation) is None
+    ]
     if problems:
         raise InvalidPolicy(problems)
-    return tuple(found)
+    try:
+        check_tuple(model, Tuple("user:local/anyone", "member", "group:any"))
+    except InvalidTuple as exc:
+        raise InvalidPolicy(
+            [f"{MODEL}: member of group must take [user]: a token's groups are such"]
+        ) from exc
+    return model
 
 
-def _tuple(entry: Mapping[str, Any]) -> Tuple:
-    condition = entry.get("condition")
-    ref = ConditionRef(condition["name"], dict(condition.get("context") or {})) if condition else None
-    return Tuple(str(entry["user"]), str(entry["relation"]), str(entry["object"]), ref)
+def read_placed(text: str) -> list[tuple[int, Tuple]]:
+    """The tuples of `tuples.yaml`, each with its line. Raises `InvalidPolicy`."""
+    document = _yaml(TUPLES, text)
+    if not isinstance(document.value, list | None):
+        raise InvalidPolicy([f"{TUPLES}:{document.line}: must be a list of tuples (`- user: ...`)"])
+    found, problems = [], []
+    for entry in document.value or []:
+        try:
+            (read_one,) = tuples_of([entry.plain()])
+        except PolicyError as exc:
+            what = exc.summary.removeprefix("tuples[0]").lstrip(":. ")
+            problems.append(
+                f"{TUPLES}:{entry.line}: {what}; an entry has user, relation, object, and perhaps"
+                " condition with name and context"
+            )
+            continue
+        kind, _, name = read_one.object.partition(":")
+        if kind == "auth_class" and not _CLASS.fullmatch(name):
+            problems.append(f"{TUPLES}:{entry.line}: {_not_a_class(name)}")
+        found.append((entry.line, read_one))
+    if problems:
+        raise InvalidPolicy(problems)
+    return found
 
 
 def read_classes(text: str) -> dict[str, ClassInfo]:
     """The classes of `classes.yaml`. Raises `InvalidPolicy`."""
-    document = _yaml(CLASSES, text) or {}
-    entries = document.get("classes") if isinstance(document, dict) else None
-    if not isinstance(entries, dict):
-        raise InvalidPolicy([f"{CLASSES}: must have `classes`, an object of classes"])
+    document = _yaml(CLASSES, text)
+    problems: list[str] = []
+    top = _fields(document, "the file", {"classes"}, problems)
+    entries = top.get("classes")
+    if entries is None or not isinstance(entries.value, dict | None):
+        problems.append(f"{CLASSES}:{document.line}: must have `classes`, an object of classes")
+        raise InvalidPolicy(problems)
     found = {}
-    for name, said in entries.items():
-        said = said or {}
-        default = said.get("default_for") or {}
-        found[str(name)] = ClassInfo(
-            label=str(said.get("label", name)),
-            description=str(said.get("description", "")),
-            default_clients=frozenset(default.get("clients") or ()),
-            default_groups=frozenset(default.get("groups") or ()),
-            key_prefixes=tuple(said.get("key_prefixes") or ()),
-        )
+    for name, entry in (entries.value or {}).items():
+        if not _CLASS.fullmatch(name):
+            problems.append(f"{CLASSES}:{entry.line}: {_not_a_class(name)}")
+        found[name] = _class(name, entry, problems)
+    if problems:
+        raise InvalidPolicy(problems)
     return found
 
 
-def _yaml(name: str, text: str) -> Any:
+def _class(name: str, entry: Marked, problems: list[str]) -> ClassInfo:
+    fields = _fields(entry, f"class {name}", _CLASS_KEYS, problems)
+    default = fields.get("default_for", Marked(None, entry.line))
+    defaults = _fields(default, f"default_for of class {name}", _DEFAULT_KEYS, problems)
+    return ClassInfo(
+        label=_text(fields, "label", name, problems),
+        description=_text(fields, "description", "", problems),
+        default_clients=frozenset(_texts(defaults, "clients", problems)),
+        default_groups=frozenset(_texts(defaults, "groups", problems)),
+        key_prefixes=_texts(fields, "key_prefixes", problems),
+    )
+
+
+def _fields(entry: Marked, what: str, known: set[str], problems: list[str]) -> dict[str, Marked]:
+    if entry.value is None:
+        return {}
+    if not isinstance(entry.value, dict):
+        problems.append(f"{CLASSES}:{entry.line}: {what} must be an object with {', '.join(sorted(known))}")
+        return {}
+    for key, value in entry.value.items():
+        if key not in known:
+            problems.append(
+                f"{CLASSES}:{value.line}: {what} has the unknown key {key!r}; known are "
+                + ", ".join(sorted(known))
+            )
+    return entry.value
+
+
+def _text(fields: Mapping[str, Marked], key: str, default: str, problems: list[str]) -> str:
+    given = fields.get(key)
+    if given is None or given.value is None:
+        return default
+    if isinstance(given.value, list | dict):
+        problems.append(f"{CLASSES}:{given.line}: `{key}` must be a text")
+        return default
+    return str(given.value)
+
+
+def _texts(fields: Mapping[str, Marked], key: str, problems: list[str]) -> tuple[str, ...]:
+    given = fields.get(key)
+    if given is None or given.value is None:
+        return ()
+    values = given.plain()
+    if not isinstance(values, list) or not all(isinstance(each, str) and each for each in values):
+        problems.append(f"{CLASSES}:{given.line}: `{key}` must be a list of texts")
+        return ()
+    return tuple(values)
+
+
+def _read_clients(text: str | None) -> Mapping[str, Client]:
     try:
-        return YAML(typ="rt").load(io.StringIO(text))
-    except MarkedYAMLError as exc:
-        line = f" line {exc.problem_mark.line + 1}:" if exc.problem_mark else ""
-        raise InvalidPolicy([f"{name}:{line} {exc.problem}"]) from exc
+        return {} if text is None else parse_clients(text.encode())
+    except ValueError as exc:
+        raise InvalidPolicy([f"{CLIENTS}: {exc}"]) from exc
 
 
-def _boundaries(tuples: Iterable[Tuple]) -> tuple[int, ...]:
-    """The times that the tuples' conditions name, in Unix seconds."""
-    found = set()
-    for each in tuples:
-        for value in each.condition.context.values() if each.condition else ():
-            if isinstance(value, str):
-                try:
-                    found.add(int(datetime.fromisoformat(value).timestamp()))
-                except ValueError:
-                    continue
-    return tuple(sorted(found))
+def _engine(model: Model, placed: list[tuple[int, Tuple]]) -> Engine:
+    try:
+        return Engine(model, [each for _, each in placed])
+    except PolicyError as exc:
+        raise InvalidPolicy(_misfits(model, placed) or [f"{MODEL}: {exc.summary}"]) from exc
+
+
+def _misfits(model: Model, placed: list[tuple[int, Tuple]]) -> list[str]:
+    """The tuples that do not fit, with their lines; only asked for when something does not."""
+    problems = []
+    seen: dict[tuple[str, str, str], tuple[int, Tuple]] = {}
+    for line, each in placed:
+        first_line, first = seen.setdefault(each.key, (line, each))
+        if first != each:
+            problems.append(
+                f"{TUPLES}:{line}: {each} stands in line {first_line} with another condition; keep one"
+            )
+        try:
+            check_tuple(model, each)
+            if each.condition is not None:
+                Engine(model, [each])
+        except PolicyError as exc:
+            problems.append(f"{TUPLES}:{line}: {exc.summary}")
+    return problems
+
+
+def _warnings(
+    tuples: tuple[Tuple, ...],
+    classes: Mapping[str, ClassInfo],
+    clients: Mapping[str, Client],
+    groups: frozenset[str],
+) -> Iterator[str]:
+    """What holds together, but is probably a slip of the pen."""
+    for client in clients.values():
+        for group in sorted(client.groups - groups):
+            yield f"{CLIENTS}: client {client.id} is in group {group}, of which {TUPLES} says nothing"
+    for name, info in classes.items():
+        for group in sorted(info.default_groups - groups):
+            yield f"{CLASSES}: class {name} is the default of group {group}, of which {TUPLES} says nothing"
+    named = {t.object.partition(":")[2] for t in tuples if t.object.startswith("auth_class:")}
+    for name in sorted(named - classes.keys()):
+        yield f"{CLASSES}: class {name} of {TUPLES} is not described"
+
+
+def _not_a_class(name: str) -> str:
+    return f"{name!r} cannot be a class; use 1 to 128 of A-Z a-z 0-9 _ . -"
+
+
+def _yaml(name: str, text: str) -> Marked:
+    try:
+        return read(text)
+    except NotYaml as exc:
+        raise InvalidPolicy([f"{name}:{exc.line}: {exc}"]) from exc
+
+
+def _collect(problems: list[str], make: Callable[[], T]) -> T | None:
+    """What `make` makes; None, and its problems noted, where it is invalid."""
+    try:
+        return make()
+    except InvalidPolicy as exc:
+        problems += exc.problems
+        return None
