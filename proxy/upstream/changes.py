@@ -120,5 +120,8 @@ def _signed(body: bytes, current: Mapping[str, object] | None, actor: str | None
     document = {name: value for name, value in document.items() if name not in _WRITERS}
     if actor is not None:
         document["updated_by"] = actor
-        document["created_by"] = current.get("created_by", actor) if current is not None else actor
+        if current is None:
+            document["created_by"] = actor
+        elif "created_by" in current:
+            document["created_by"] = current["created_by"]
     return orjson.dumps(document)

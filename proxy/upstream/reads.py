@@ -17,6 +17,7 @@ from proxy.upstream.documents import (
     Classes,
     Document,
     classes_of,
+    document_in,
     resource_in,
     sees,
 )
@@ -34,6 +35,8 @@ RESOURCES = {
     "GET_profiles-profileId": "profile",
     "GET_flow-delete-requests-request-id": "deletion",
 }
+ROOT = ["service", "flows", "sources", "objects", "flow-delete-requests"]
+_UNOFFERED = ("event_stream_mechanisms",)
 _MISSING = object()
 _DEFAULTS: Mapping[str, Any] = {"tags": {}, "flow_collection": [], "read_only": False}
 
@@ -59,17 +62,22 @@ class Reads:
             return await Lists(self.parts).backends(request)
         if operation.startswith(("GET_sources-sourceId-", "GET_flows-flowId-")):
             return await self._property(request)
-        return await self._plain(request)
+        if operation == "GET_root":
+            checked(request.query)
+            return answered(ROOT, Facts())
+        return await self._service(request)
 
     async def _send(self, request: Request, query: Iterable[tuple[str, str]]) -> Reply:
         path = path_of(TEMPLATES[request.operation][1], request.params)
         return await self.parts.client.send("GET", with_query(path, query))
 
-    async def _plain(self, request: Request) -> Answer:
+    async def _service(self, request: Request) -> Answer:
+        """What the upstream says about itself, less what is not to be had through the proxy."""
         reply = await self._send(request, checked(request.query))
         if reply.status != 200:
             return refused_by(self.parts, reply)
-        return Answer(200, [JSON], reply.body, Facts())
+        document = document_in(reply.body)
+        return answered({name: value for name, value in document.items() if name not in _UNOFFERED}, Facts())
 
     async def _resource(self, request: Request, kind: str) -> Answer:
         (name,) = request.params.values()

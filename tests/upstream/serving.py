@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -27,13 +28,24 @@ KEYS = (b"c" * 32,)
 
 
 @contextmanager
-def serving(make: Callable[[str], Any]) -> Iterator[str]:
-    """The application that `make` gives for its own URL, served until the context ends; yields the URL."""
+def serving(make: Callable[[str], Any], certificate: tuple[Path, Path] | None = None) -> Iterator[str]:
+    """The application that `make` gives for its own URL, served until the context ends; yields the URL.
+    `certificate`: with its key, for https."""
+    scheme = "http" if certificate is None else "https"
+    pem, key = certificate or (None, None)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        url = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
         config = uvicorn.Config(
-            make(url), loop="uvloop", http="httptools", lifespan="on", log_config=None, access_log=False
+            make(url),
+            loop="uvloop",
+            http="httptools",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=1,
+            ssl_certfile=pem,
+            ssl_keyfile=key,
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
@@ -58,10 +70,11 @@ async def upstream(
     limits: Limits | None = None,
     deadline_s: float = 20.0,
     clock: Callable[[], float] = time.monotonic,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[HttpUpstream]:
     """An upstream at a URL."""
     base = Base.of(url)
-    client = Client(base, credential or Fixed(Proof()), limits or Limits(), clock)
+    client = Client(base, credential or Fixed(Proof()), limits or Limits(), clock, tls)
     ledger = SqliteLedger(folder / "upstream.sqlite", base.origin, time.time)
     urls = RelayedUrls(Sealer(KEYS, "media"), base, PUBLIC_URL, "", 900)
     at = Clock(time.time, clock, lambda: "2026-01-01T00:00:00Z")

@@ -204,7 +204,7 @@ class TestTrouble:
         for path in (
             f"/flows/{mine}/tags/..%2F..%2F{theirs}%2Ftags%2Fauth_classes",
             f"/flows/{mine}/tags/%2e%2e",
-            "/objects/..",
+            "/objects/%2E%2E",
             f"/objects/x%5C..%5C..%5Cflows%5C{theirs}",
             f"/objects/x%2F..%2F..%2Fflows%2F{theirs}",
         ):
