@@ -35,7 +35,8 @@ from proxy.keyvalue import KeyAsked, KeyValue, RawHeaders
 from proxy.mounts import mounted
 from proxy.objects import NO_MEDIA
 from proxy.policy.files import InvalidPolicy
-from proxy.policy.local import FolderPolicy, LocalDecisions
+from proxy.policy.folder import FolderPolicy
+from proxy.policy.local import LocalDecisions
 from proxy.propagate import Propagation
 from proxy.rules import RULES, Methods, Rule
 from proxy.settings import ProxySettings
