@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import sys
@@ -64,6 +65,42 @@ def serve() -> None:
     running.run()
     if not running.started:
         sys.exit(3)
+
+
+@app.command()
+def doctor(
+    tables: Annotated[bool, typer.Option("--tables", help="List schemas and tables instead.")] = False,
+) -> None:
+    """Find out what the configured VAST cluster can do. The exit status tells whether it will do.
+
+    What it says about conflicts is kept with the tables: where they are not found, one process alone may
+    use the metadata.
+    """
+    from store.metadata.opening import vast_config
+
+    try:
+        config = vast_config(parse(StoreSettings))
+    except InvalidSettings as exc:
+        typer.echo("The settings cannot be used:\n  " + "\n  ".join(exc.problems), err=True)
+        raise typer.Exit(2) from exc
+    from store import commands
+
+    raise typer.Exit(asyncio.run(commands.list_tables(config) if tables else commands.examine(config)))
+
+
+@app.command()
+def upgrade() -> None:
+    """Bring the tables in VAST to this version: make those, and those columns, that are missing."""
+    from store.metadata.opening import vast_config
+
+    try:
+        config = vast_config(parse(StoreSettings))
+    except InvalidSettings as exc:
+        typer.echo("The settings cannot be used:\n  " + "\n  ".join(exc.problems), err=True)
+        raise typer.Exit(2) from exc
+    from store import commands
+
+    raise typer.Exit(asyncio.run(commands.upgrade(config)))
 
 
 def _secret(path: Path) -> bytes:

@@ -45,9 +45,10 @@ from store.metadata.rows import (
 from store.metadata.vast_api import VastConfig
 from store.metadata.vast_predicates import equal
 from store.metadata.vast_probe import Conflicts
-from store.metadata.vast_session import Database, Stamps, Tx
+from store.metadata.vast_session import Database
 from store.metadata.vast_start import Writer, start
 from store.metadata.vast_tables import VERSION
+from store.metadata.vast_tx import Stamps, Tx
 from store.timerange import TimeRange
 from store.view import View
 

@@ -14,7 +14,7 @@ from store.metadata.rows import StoredEvent
 from store.metadata.tables import event_of
 from store.metadata.vast_predicates import Condition, below, equal
 from store.metadata.vast_rows import guard_absent
-from store.metadata.vast_session import Tx
+from store.metadata.vast_tx import Tx
 from store.metadata.vast_walk import Way, ahead
 
 PIECE: Final = 2_000

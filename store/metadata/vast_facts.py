@@ -10,7 +10,7 @@ from store.metadata.query import Query
 from store.metadata.rows import Kind, ObjectFact, ObjectPage, Role
 from store.metadata.vast_predicates import Condition, equal
 from store.metadata.vast_rows import classes_of
-from store.metadata.vast_session import Tx
+from store.metadata.vast_tx import Tx
 from store.metadata.vast_walk import Way, ahead
 from store.view import View, visible
 

@@ -12,7 +12,7 @@ from store.metadata.protocol import Stale
 from store.metadata.rows import ObjectRow, Reference, Role
 from store.metadata.vast_predicates import Condition, at_least, below, equal
 from store.metadata.vast_rows import guard_absent
-from store.metadata.vast_session import Tx
+from store.metadata.vast_tx import Tx
 from store.metadata.vast_walk import Fetch, Way, ahead
 
 COLUMNS: Final = ("name", "version", "created_ns", "size_bytes", "content_type", "data", "object_id")

@@ -13,8 +13,8 @@ from store.metadata.query import Query, matches
 from store.metadata.rows import Kind, Ref, Row
 from store.metadata.vast_predicates import Condition, above, among, at_least, below, chunks, equal
 from store.metadata.vast_rows import classes_of, earliest, get_many
-from store.metadata.vast_session import Tx
 from store.metadata.vast_terms import CLASSES, EVERYTHING, KEY_COLUMN, UNCOLLECTED, sort_key, value_of
+from store.metadata.vast_tx import Tx
 from store.metadata.vast_walk import Way, ahead
 from store.timerange import MAX_NS, TimeRange
 from store.view import View

@@ -11,7 +11,7 @@ from store.metadata.rows import Doomed, ObjectRow, Role
 from store.metadata.tables import object_document, object_of
 from store.metadata.vast_predicates import among, below, chunks, equal
 from store.metadata.vast_rows import guard_absent
-from store.metadata.vast_session import Tx
+from store.metadata.vast_tx import Tx
 from store.timerange import MIN_NS
 
 COLUMNS: Final = ("id", "version", "role", "flow_id", "created_ns", "init_object_id", "document")

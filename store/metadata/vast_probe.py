@@ -9,7 +9,8 @@ from typing import Final
 import vastdb.errors
 
 from store.metadata.vast_predicates import equal
-from store.metadata.vast_session import Database, Tx
+from store.metadata.vast_session import Database
+from store.metadata.vast_tx import Tx
 
 PROBE: Final = "probe"
 VERDICT: Final = "conflicts"
@@ -27,7 +28,7 @@ class Conflicts(StrEnum):
 async def find(database: Database) -> Conflicts:
     """Let two transactions write one row, the second from before the first one's commit."""
     await database.write(_prepare)
-    return await database.read(lambda tx: _race(database, tx))
+    return await database.read(_race)
 
 
 def _prepare(tx: Tx) -> None:
@@ -35,9 +36,9 @@ def _prepare(tx: Tx) -> None:
         tx.insert("settings", [{"name": PROBE, "number": 0, "value": ""}])
 
 
-def _race(database: Database, late: Tx) -> Conflicts:
+def _race(late: Tx) -> Conflicts:
     """`late` has begun; another transaction writes and commits before it does."""
-    early = database.begun()
+    early = late.another()
     ((row_id,),) = late.select("settings", (), equal("name", PROBE), row_ids=True)
     early.update("settings", [row_id], {"value": [uuid.uuid4().hex]})
     early.commit()

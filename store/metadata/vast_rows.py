@@ -15,9 +15,9 @@ from store.metadata.protocol import Stale
 from store.metadata.rows import Change, Document, Event, Expect, Kind, Put, Ref, Row
 from store.metadata.tables import collection_of, columns_of, event_document
 from store.metadata.vast_predicates import among
-from store.metadata.vast_session import Tx
 from store.metadata.vast_tables import BUCKETS
 from store.metadata.vast_terms import rewrite
+from store.metadata.vast_tx import Tx
 from store.timerange import MAX_NS, MIN_NS
 
 COLUMNS: Final = (

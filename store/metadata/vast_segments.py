@@ -39,7 +39,7 @@ from store.metadata.vast_rows import (
     named,
     with_span,
 )
-from store.metadata.vast_session import Tx
+from store.metadata.vast_tx import Tx
 from store.metadata.vast_walk import Way, ahead
 from store.timerange import MAX_NS, MIN_NS, TimeRange
 

@@ -15,8 +15,9 @@ from store.metadata import vast_probe
 from store.metadata.vast_events import SEQUENCE
 from store.metadata.vast_predicates import equal
 from store.metadata.vast_probe import Conflicts
-from store.metadata.vast_session import Database, Tx
+from store.metadata.vast_session import Database
 from store.metadata.vast_tables import BUCKETS, VERSION, create, load
+from store.metadata.vast_tx import Tx
 
 _log = logging.getLogger(__name__)
 

@@ -114,9 +114,9 @@ class Table:
     rows: Any
 
 
-def load(tx: Transaction, bucket: str, schema: str) -> dict[str, Table]:
-    """All the tables. Raises `errors.Unavailable` for what is missing or has other columns."""
-    return {name: _load(tx, TableRef(bucket, schema, name), spec) for name, spec in TABLES.items()}
+def load(tx: Transaction, bucket: str, schema: str, specs: Mapping[str, Spec] = TABLES) -> dict[str, Table]:
+    """The tables. Raises `errors.Unavailable` for what is missing or has other columns."""
+    return {name: _load(tx, TableRef(bucket, schema, name), spec) for name, spec in specs.items()}
 
 
 def _load(tx: Transaction, ref: TableRef, spec: Spec) -> Table:
@@ -138,7 +138,7 @@ def _load(tx: Transaction, ref: TableRef, spec: Spec) -> Table:
     return Table(metadata, pa.schema([row_id, *plain]), row_id, metadata.ibis_table)
 
 
-def create(tx: Transaction, bucket: str, schema: str) -> list[str]:
+def create(tx: Transaction, bucket: str, schema: str, specs: Mapping[str, Spec] = TABLES) -> list[str]:
     """Make what is missing of the schema, its tables and their columns; what that was, in words.
 
     Raises the SDK's MissingBucket.
@@ -150,7 +150,7 @@ def create(tx: Transaction, bucket: str, schema: str) -> list[str]:
         found = place.create_schema(schema)
         done.append(f"schema {schema}")
     there = set(found.tablenames())
-    for name, spec in TABLES.items():
+    for name, spec in specs.items():
         if name not in there:
             _create(tx, TableRef(bucket, schema, name), spec)
             done.append(f"table {name}")

@@ -13,7 +13,7 @@ from store.metadata.query import Sort
 from store.metadata.rows import Put
 from store.metadata.tables import columns_of
 from store.metadata.vast_predicates import among, equal
-from store.metadata.vast_session import Tx
+from store.metadata.vast_tx import Tx
 from store.timerange import MAX_NS, MIN_NS
 
 EVERYTHING: Final = ""

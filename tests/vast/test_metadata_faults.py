@@ -1,4 +1,4 @@
-"""The metadata on a VAST cluster that fails: nothing acknowledged is lost or doubled, answers come in time."""
+"""The metadata on a VAST cluster that fails: nothing acknowledged is lost or doubled; answers in time."""
 
 from __future__ import annotations
 

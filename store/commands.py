@@ -1,0 +1,52 @@
+"""What the commands of `tams-store` about VAST do and print; each returns the exit status."""
+
+from __future__ import annotations
+
+import time
+
+import typer
+
+from store import doctor, errors
+from store.metadata import vast_start
+from store.metadata.vast_api import VastConfig
+from store.metadata.vast_session import Database
+from store.metadata.vast_tx import Stamps
+
+
+async def examine(config: VastConfig) -> int:
+    """Print what a cluster can do: 0 when the metadata can be kept there, else 1."""
+    well = True
+    async for finding in doctor.examine(config, time.time_ns):
+        typer.echo(f"{'ok  ' if finding.ok else 'FAIL'}  {finding.subject}: {finding.answer}")
+        well &= finding.ok
+    return 0 if well else 1
+
+
+async def list_tables(config: VastConfig) -> int:
+    """Print the schemas, and the tables of the configured one."""
+    try:
+        found = await doctor.inventory(config, time.time_ns)
+    except errors.Error as exc:
+        typer.echo(exc.summary, err=True)
+        return 1
+    for schema, tables in found.items():
+        typer.echo(schema)
+        for table in tables:
+            order = f", sorted by {', '.join(table.sort)}" if table.sort else ""
+            typer.echo(f"  {table.name}: {table.rows} rows, {table.size_bytes} bytes{order}")
+    return 0
+
+
+async def upgrade(config: VastConfig) -> int:
+    """Make what is missing of the tables, and print that."""
+    database = Database(config, Stamps(time.time_ns))
+    try:
+        await database.open()
+        done = await vast_start.upgrade(database)
+    except errors.Error as exc:
+        typer.echo(exc.summary, err=True)
+        return 1
+    finally:
+        await database.close()
+    typer.echo("\n".join(f"made {each}" for each in done) or "nothing was missing")
+    return 0
