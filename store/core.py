@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from store.domain.flows import Edit
 from store.domain.service import ServiceFacts
+from store.domain.urls import UrlCache, UrlFilter, UrlWriter
 from store.http import Paging, Request
 from store.media.protocol import Media
 from store.metadata.protocol import Metadata
+from store.timerange import NS_PER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +43,16 @@ class Store:
     verify_uploads: bool = False
     trusted: bool = False
     own_backends: frozenset[str] = frozenset()
+    urls: UrlCache = field(default_factory=UrlCache)
 
     def edit(self, request: Request) -> Edit:
         """Who edits, and when, for one request."""
         return Edit(request.actor, self.now_ns(), self.new_id(), request.expect, self.trusted, request.owner)
+
+    def url_writer(self, request: Request) -> UrlWriter:
+        """Writes the `get_urls` that one request asks for. Raises `BadRequest`."""
+        now_s = self.now_ns() // NS_PER_S
+        return UrlWriter(self.backends, request.view, UrlFilter.of(request.query), now_s, self.urls)
 
     def paging(self, request: Request) -> Paging:
         """The page tokens of one request."""

@@ -14,6 +14,9 @@ from store.metadata.rows import Instance, ObjectRow, UncontrolledUrl
 from store.params import Params, TagExists, TagFilters
 from store.view import View, visible
 
+CACHED_URLS = 8192
+CACHED_KINDS = 4
+
 
 @dataclass(frozen=True, slots=True)
 class UrlFilter:
@@ -83,11 +86,38 @@ class _Place:
     plain_tail: bytes
 
 
+class UrlCache:
+    """URLs as they were written, for as long as they would be written so again.
+
+    A state of an object is named by its version alone: no two share one. Bounded; forgets the whole of a
+    kind of request when the time of its signatures is over.
+    """
+
+    def __init__(self) -> None:
+        self._kinds: dict[object, tuple[object, dict[int, bytes]]] = {}
+
+    def written(self, kind: object, era: object) -> dict[int, bytes]:
+        """What was written for this kind of request in this era, by the object's version."""
+        known = self._kinds.get(kind)
+        if known is not None and known[0] == era and len(known[1]) < CACHED_URLS:
+            return known[1]
+        if known is None and len(self._kinds) >= CACHED_KINDS:
+            self._kinds.clear()
+        fresh: dict[int, bytes] = {}
+        self._kinds[kind] = (era, fresh)
+        return fresh
+
+
 class UrlWriter:
     """Writes the `get_urls` of many objects for one request."""
 
     def __init__(
-        self, backends: Mapping[str, Media], view: View | None, wanted: UrlFilter, now_s: int
+        self,
+        backends: Mapping[str, Media],
+        view: View | None,
+        wanted: UrlFilter,
+        now_s: int,
+        cache: UrlCache | None = None,
     ) -> None:
         self._wanted = wanted
         self._now_s = now_s
@@ -97,11 +127,21 @@ class UrlWriter:
             if wanted.admits_backend(media.backend) and readable_by(view, media.backend)
         }
         self._none = wanted.labels is not None and not wanted.labels
+        self._written: dict[int, bytes] = {}
+        if cache is not None and not self._none:
+            era = tuple(place.media.era(now_s) for place in self._places.values())
+            self._written = cache.written((wanted, tuple(self._places)), era)
 
     def write(self, obj: ObjectRow) -> bytes:
         """The JSON array of the object's URLs; complete instances only."""
         if self._none:
             return b"[]"
+        found = self._written.get(obj.version)
+        if found is None:
+            found = self._written[obj.version] = self._write(obj)
+        return found
+
+    def _write(self, obj: ObjectRow) -> bytes:
         entries: list[bytes] = []
         for instance in obj.instances:
             place = self._places.get(instance.backend_id)

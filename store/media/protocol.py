@@ -60,6 +60,11 @@ class Media(Protocol):
         """
         ...
 
+    def era(self, now_s: int) -> object:
+        """What URLs depend on besides their key: while it stays equal, `get_url` and `plain_url` give the
+        same for the same arguments, whenever asked. No I/O."""
+        ...
+
     def plain_url(self, key: str) -> str:
         """The same place without a signature, for callers with a credential of their own; no I/O."""
         ...

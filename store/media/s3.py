@@ -52,8 +52,7 @@ class S3:
         """See `Media`. The type is the stored one: it was signed with the upload."""
         start_s = self._lifetime.start_s(now_s)
         presigners = self._current_presigners()
-        # What is reused must not outlive a change of credentials or of the endpoints' health.
-        era = (start_s, self._generation, self._calls.endpoints.healthy)
+        era = self.era(now_s)
 
         def make() -> str:
             query: tuple[tuple[str, str], ...] = ()
@@ -69,6 +68,11 @@ class S3:
             )
 
         return self._reused.url((key, version, None), era, make)
+
+    def era(self, now_s: int) -> object:
+        """See `Media`: the signatures' interval, the credentials, and which endpoints are healthy."""
+        self._current_presigners()
+        return self._lifetime.start_s(now_s), self._generation, self._calls.endpoints.healthy
 
     def plain_url(self, key: str) -> str:
         """See `Media`: for clients with credentials of this S3."""

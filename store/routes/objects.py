@@ -5,7 +5,6 @@ from __future__ import annotations
 from store.core import Store
 from store.domain.copies import remove_copy, request_copy
 from store.domain.objects import add_url, object_body, remove_url
-from store.domain.urls import UrlFilter, UrlWriter
 from store.errors import BadRequest, NotFound
 from store.http import Facts, Request, Response, created, no_content
 from store.metadata.query import Query
@@ -20,12 +19,11 @@ async def get_object(store: Store, request: Request) -> Response:
     limit = store.limit(request)
     after = paging.position(str)
     tags, tag_exists = request.query.tags("flow_")
-    wanted = UrlFilter.of(request.query)
+    urls = store.url_writer(request)
     flows = Query(Kind.FLOW, request.view, limit, tags=tags, tag_exists=tag_exists)
     page = await store.metadata.object_page(request.params["objectId"], flows, after)
     if page is None:
         raise NotFound("No such object.")
-    urls = UrlWriter(store.backends, request.view, wanted, store.now_ns() // 1_000_000_000)
     last = page.flow_ids[-1] if page.more else None
     headers = paging.headers(limit, len(page.flow_ids), last, reverse=False)
     facts = Facts(None, page.classes, page.readable)

@@ -7,7 +7,7 @@ import orjson
 from store.core import Store
 from store.domain.segments import Registering, add_segments
 from store.domain.storage import allocate
-from store.domain.urls import UrlFilter, UrlWriter, segment_body
+from store.domain.urls import segment_body
 from store.errors import BadRequest, Error, NotFound
 from store.http import Facts, Request, Response, created, error_body, ok, utc_now
 from store.metadata.query import SegmentQuery
@@ -31,7 +31,7 @@ async def get_segments(store: Store, request: Request) -> Response:
     limit = store.limit(request)
     reverse = query.flag("reverse_order") or False
     after = paging.position(_start)
-    wanted = UrlFilter.of(query)
+    urls = store.url_writer(request)
     with_timerange = query.flag("include_object_timerange") or False
     page = await store.metadata.segments(
         SegmentQuery(
@@ -43,7 +43,6 @@ async def get_segments(store: Store, request: Request) -> Response:
             after,
         )
     )
-    urls = UrlWriter(store.backends, request.view, wanted, store.now_ns() // 1_000_000_000)
     body = (
         b"["
         + b",".join(
