@@ -1,0 +1,170 @@
+"""One attempt to deliver: a POST to an address that was checked, without redirects, in 15 seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Protocol
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from store.events.addresses import Addresses, literal_of
+from store.events.schedule import retry_after_s
+
+TIMEOUT_S = 15.0
+READ_BYTES = 4096
+CONNECTIONS_OF_ONE = 64
+NOT_PUBLIC = "The URL leads to an address that is not public."
+
+Lookup = Callable[[str], Awaitable[list[str]]]
+"""The addresses of a name, as text. Raises OSError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of an attempt: a status, or None and why there is none. `said` is one sentence."""
+
+    status: int | None
+    said: str
+    took_ms: int = 0
+    retry_after_s: float = 0.0
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the receiver took it."""
+        return self.status is not None and 200 <= self.status < 300
+
+
+class Sender(Protocol):
+    """Delivers to receivers."""
+
+    async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """One attempt; every failure is an answer."""
+        ...
+
+
+class Refused(OSError):
+    """A name leads to nothing that may be called."""
+
+
+class Names:
+    """Asks the system for addresses, on threads of its own, so that names that do not answer keep nobody else
+    waiting. To be closed."""
+
+    def __init__(self, threads: int = 16) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="webhook-names")
+
+    async def __call__(self, host: str) -> list[str]:
+        """The addresses of a name."""
+        found = await asyncio.get_running_loop().run_in_executor(
+            self._pool, lambda: socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        )
+        return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+    def close(self) -> None:
+        """Wait for nothing that is still asked."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class Pinned(AbstractResolver):
+    """Gives aiohttp only addresses that may be called; it connects to these and asks no second time, so that
+    a name that changes meanwhile (DNS rebinding) changes nothing."""
+
+    def __init__(self, addresses: Addresses, lookup: Lookup) -> None:
+        self._addresses = addresses
+        self._lookup = lookup
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """The addresses to connect to. Raises `Refused` where none may be called."""
+        found = [ip_address(text) for text in await self._lookup(host)]
+        if not found:
+            raise OSError("no address")
+        allowed = [address for address in found if self._addresses.admits(host, address)]
+        if not allowed:
+            raise Refused(NOT_PUBLIC)
+        return [
+            ResolveResult(
+                hostname=host,
+                host=str(address),
+                port=port,
+                family=socket.AF_INET6 if address.version == 6 else socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in allowed
+        ]
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+
+class HttpSender:
+    """`Sender` by aiohttp, over kept connections. Make it on the loop that uses it; to be closed."""
+
+    def __init__(
+        self,
+        addresses: Addresses,
+        lookup: Lookup,
+        now_s: Callable[[], float],
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        self._addresses = addresses
+        self._now_s = now_s
+        connector = aiohttp.TCPConnector(
+            limit=0,
+            limit_per_host=CONNECTIONS_OF_ONE,
+            resolver=Pinned(addresses, lookup),
+            use_dns_cache=False,
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            timeout=aiohttp.ClientTimeout(total=timeout_s),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            skip_auto_headers=("User-Agent", "Accept-Encoding"),
+            trust_env=False,
+        )
+
+    async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """One attempt; every failure is an answer."""
+        began = time.perf_counter_ns()
+        status, said, wait_s = await self._sent(url, headers, body)
+        return Answer(status, said, (time.perf_counter_ns() - began) // 1_000_000, wait_s)
+
+    async def _sent(self, url: str, headers: Mapping[str, str], body: bytes) -> tuple[int | None, str, float]:
+        try:
+            # As it was written; only what cannot be sent so is escaped.
+            target = URL(url, encoded=url.isascii())
+            literal = literal_of(target.raw_host or "")
+            if self._addresses.problem(url) is not None or (
+                # aiohttp asks no resolver for an address.
+                literal is not None and not self._addresses.admits(target.raw_host or "", literal)
+            ):
+                return None, NOT_PUBLIC, 0.0
+            async with self._session.post(
+                target, data=body, headers=headers, allow_redirects=False
+            ) as answer:
+                await answer.content.read(READ_BYTES)
+                wait_s = retry_after_s(answer.headers.get("Retry-After"), self._now_s())
+                return answer.status, f"The receiver answered {answer.status}.", wait_s
+        except TimeoutError:
+            return None, "The receiver did not answer in time.", 0.0
+        except aiohttp.ClientConnectorError as exc:
+            if isinstance(exc.os_error, Refused):
+                return None, NOT_PUBLIC, 0.0
+            return None, "The receiver cannot be reached.", 0.0
+        except (aiohttp.ClientError, OSError, ValueError):
+            return None, "The connection broke, or the answer is not valid HTTP.", 0.0
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._session.close()
