@@ -36,7 +36,8 @@ from proxy.mounts import mounted
 from proxy.objects import NO_MEDIA
 from proxy.policy.files import InvalidPolicy
 from proxy.policy.folder import FolderPolicy
-from proxy.policy.local import LocalDecisions
+from proxy.policy.open import open_decisions
+from proxy.policy.protocol import Decisions
 from proxy.propagate import Propagation
 from proxy.rules import RULES, Methods, Rule
 from proxy.settings import ProxySettings
@@ -222,9 +223,14 @@ async def run_proxy(settings: Settings) -> AsyncIterator[App]:
         except ValueError as exc:
             raise InvalidSettings(str(exc).split("; ")) from exc
         stack.push_async_callback(authenticator.close)
+        try:
+            opening = open_decisions(settings.openfga, policy, settings.data, client)
+            decisions = await stack.enter_async_context(opening)
+        except (OSError, ValueError) as exc:
+            raise InvalidSettings([f"openfga: {exc}"]) from exc
         journal = Journal(lines(settings.log_format))
         stack.callback(journal.flush)
-        yield _assemble(settings, behind, policy, authenticator, journal)
+        yield _assemble(settings, behind, policy, decisions, authenticator, journal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,11 +283,10 @@ def _assemble(
     settings: Settings,
     behind: Behind,
     policy: FolderPolicy,
+    decisions: Decisions,
     authenticator: Authenticator,
     journal: Journal,
 ) -> App:
-    decisions = LocalDecisions(policy, time.time)
-
     def defaults(principal: Principal) -> frozenset[str]:
         return policy.current().defaults(principal)
 

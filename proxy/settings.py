@@ -15,6 +15,7 @@ from proxy.identity.config import (
     IssuerConfig,
     LocalConfig,
 )
+from proxy.policy.options import OpenFgaOptions
 from proxy.upstream.headers import Base
 from proxy.upstream.options import MountedUpstream, UpstreamOptions
 
@@ -90,6 +91,9 @@ class ProxySettings(BaseModel):
 
     policies: Path = Field(
         default=Path("policies"), description="The policy folder; the shipped one where there is none."
+    )
+    openfga: OpenFgaOptions = Field(
+        default=OpenFgaOptions(), description="The OpenFGA server that decides, instead of the one inside."
     )
     issuers: tuple[IssuerSettings, ...] = Field(default=(), description="Issuers whose tokens are accepted.")
     token_endpoint: bool = Field(

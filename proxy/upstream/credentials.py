@@ -70,11 +70,14 @@ class ClientCredentials:
         client: tuple[str, str],
         scope: str | None,
         clock: Callable[[], float],
+        *,
+        audience: str | None = None,
     ) -> None:
         self._http = http
         self._token_url = token_url
         self._client = client
-        self._form = {"grant_type": "client_credentials", **({"scope": scope} if scope else {})}
+        wanted = {"scope": scope, "audience": audience}
+        self._form = {"grant_type": "client_credentials"} | {k: v for k, v in wanted.items() if v}
         self._clock = clock
         self._flights: Flights[Proof] = Flights(1)
         self._kept: Proof | None = None
