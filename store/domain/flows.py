@@ -87,6 +87,7 @@ async def _put_flow(metadata: Metadata, flow_id: str, body: Document, edit: Edit
         _check_editable(draft, ref)
     document = _replaced(before, _technical(draft, before, body), edit)
     if before == document:
+        await draft.commit(edit.now_ns)
         return None
     draft.put(ref, document)
     _join_source(draft, before, document, edit)
@@ -268,6 +269,8 @@ async def edit_flow(
         before = draft.get(ref) or {}
         after = apply(before)
         if after == before:
+            # Nothing changes, yet what the caller was authorised on must still be so.
+            await draft.commit(edit.now_ns)
             return
         draft.put(ref, _stamped(after, edit))
         await draft.load([source_ref(after["source_id"])])

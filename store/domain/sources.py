@@ -28,6 +28,7 @@ async def edit_source(
         if after != before:
             draft.put(ref, after)
             stamp_source(draft, source_id, edit)
-            await draft.commit(edit.now_ns)
+        # Where nothing changes, what the caller was authorised on must still be so.
+        await draft.commit(edit.now_ns)
 
     await settled(step)

@@ -103,7 +103,7 @@ def tuples(clients: Mapping[str, Client] = CLIENTS) -> str:
 
 def write_policy(folder: Path, clients: Mapping[str, Client] = CLIENTS, classes: str = CLASSES) -> None:
     """Make, or change, a policy folder."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.fga").write_text(MODEL.read_text())
     (folder / "classes.yaml").write_text(classes)
     entries = {

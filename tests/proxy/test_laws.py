@@ -16,8 +16,6 @@ from tests.authorization.test_table import TABLE
 
 ROOT = Path(__file__).parents[2]
 SPECIFICATION = ROOT.parent / "shared/tams-api/8.2/TimeAddressableMediaStore.yaml"
-ROWS = Path(__file__).with_name("rows.txt")
-"""By operation: the first letters of the scopes that pass, target, action, parameter, check, body."""
 METHODS = ("GET", "PUT", "POST", "DELETE")
 PURE = ("asked", "body", "bulk", "decide", "facts", "objects", "owner", "redact", "rules", "writes")
 """Modules of `proxy` that decide: values in, values out."""
@@ -90,22 +88,6 @@ def test_the_rows_make_sense() -> None:
         assert rule.scopes, rule
         assert f"{{{rule.param}}}" in path if rule.param else rule.target in untargeted, rule
         assert method != "GET" or rule.check is Check.NOTHING, rule
-
-
-def test_the_rows_say_what_they_are_meant_to() -> None:
-    meant = {line.split()[0]: line.split()[1:] for line in ROWS.read_text().splitlines()}
-    said = {
-        rule.operation: [
-            "".join(sorted(scope.removeprefix("tams-api/")[0] for scope in rule.scopes)),
-            rule.target.name,
-            rule.action.name,
-            rule.param or "-",
-            rule.check.name,
-            rule.body.name,
-        ]
-        for _, rule in _rows()
-    }
-    assert said == meant
 
 
 def _rows() -> Iterator[tuple[tuple[str, str], Any]]:
