@@ -1,0 +1,64 @@
+"""A real OpenFGA server, for suites that run on it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.contract.media_servers import absent, free_port
+
+_START_S = 60
+
+
+def binary() -> Path | None:
+    """Built outside the tree, by .ci/run where Go is present."""
+    cache = Path(os.environ.get("TAMS_TEST_CACHE", Path.home() / ".cache" / "tams-tests"))
+    found = shutil.which("openfga", path=f"{cache / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}")
+    return None if found is None else Path(found)
+
+
+@contextlib.contextmanager
+def running(*options: str) -> Iterator[str]:
+    """The URL of a server with an empty memory; skips where there is none, fails where there must be."""
+    found = binary()
+    if found is None:
+        go = shutil.which("go", path=f"/usr/local/go/bin{os.pathsep}{os.environ.get('PATH', '')}")
+        if go is None:
+            import pytest
+
+            pytest.skip("no OpenFGA server, and no Go to build it")
+        absent("no OpenFGA server in the test cache")
+    http, grpc = free_port(), free_port()
+    command = [str(found), "run", "--datastore-engine", "memory", "--playground-enabled=false"]
+    command += [
+        "--http-addr",
+        f"127.0.0.1:{http}",
+        "--grpc-addr",
+        f"127.0.0.1:{grpc}",
+        "--metrics-enabled=false",
+    ]
+    process = subprocess.Popen(
+        [*command, "--log-level", "none", *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        _await_port(process, http)
+        yield f"http://127.0.0.1:{http}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _await_port(process: subprocess.Popen[bytes], port: int) -> None:
+    give_up = time.monotonic() + _START_S
+    while time.monotonic() < give_up:
+        assert process.poll() is None, "the OpenFGA server ended at once"
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.05)
+    raise AssertionError("the OpenFGA server does not answer")
