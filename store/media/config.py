@@ -68,11 +68,12 @@ class BackendConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilesConfig(BackendConfig):
-    """A folder. `quota_bytes` bounds the bytes of its objects; None leaves that to the file system."""
+    """A folder, or, for tests, this process's memory (None). `quota_bytes` bounds the bytes of its objects;
+    None leaves that to the file system."""
 
     provider: str = "local"
     product: str = "files"
-    folder: Path
+    folder: Path | None
     quota_bytes: int | None = None
 
 

@@ -159,6 +159,10 @@ class Folder:
         for folder in (root.parent, root):
             _fsync_folder(folder)
 
+    def begin(self) -> Upload:
+        """An upload, unseen until it is committed."""
+        return Upload(self)
+
     def open_incoming(self) -> tuple[Path, int]:
         """A new locked file for an upload."""
         while True:

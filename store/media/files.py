@@ -11,18 +11,21 @@ from typing import ParamSpec, TypeVar
 
 from store import errors
 from store.media import disk
+from store.media.memory import Held, MemoryFolder, MemoryUpload
 from store.media.protocol import CHUNK_BYTES, Backend, Media, PutUrl, Stat
 from store.media.signing import Lifetime, Reused, Signer, token_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+Opened = disk.Opened | Held
 _THREADS = 8
 _KEYS_PER_HOP = 500
 
 
 class Files:
-    """`Media` on a folder. Bytes are served by `serve.LocalMedia` on `public_url`.
+    """`Media` on a folder; None keeps objects in memory, which is for tests. Bytes are served by
+    `serve.LocalMedia` on `public_url`.
 
     An object's type is not kept with its bytes: it is in the signed URLs, as the store gives it. There are
     no versions: pinned bytes cannot be replaced, so a key has one meaning.
@@ -31,7 +34,7 @@ class Files:
     def __init__(
         self,
         backend: Backend,
-        folder: Path,
+        folder: Path | None,
         *,
         public_url: str,
         signer: Signer,
@@ -45,7 +48,11 @@ class Files:
         self._reused = Reused()
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"media-{backend.id}")
         try:
-            self._folder = disk.Folder(folder, quota_bytes=quota_bytes)
+            self._folder: disk.Folder | MemoryFolder = (
+                MemoryFolder(quota_bytes=quota_bytes)
+                if folder is None
+                else disk.Folder(folder, quota_bytes=quota_bytes)
+            )
             self._folder.sweep()
         except OSError as exc:
             raise disk.translated(exc) from exc
@@ -90,7 +97,7 @@ class Files:
         await self.run(self._folder.unpin, key)
 
     @contextlib.asynccontextmanager
-    async def opened(self, key: str) -> AsyncIterator[disk.Opened]:
+    async def opened(self, key: str) -> AsyncIterator[Opened]:
         """The key's bytes, unchanging while they are read. Raises `errors.NotFound` when there are none."""
         opening = self._submit(self._folder.open, key)
         try:
@@ -115,7 +122,7 @@ class Files:
                 async for chunk in chunks:
                     yield chunk
 
-    async def chunks(self, opened: disk.Opened, start: int, end: int) -> AsyncGenerator[bytes, None]:
+    async def chunks(self, opened: Opened, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """The bytes from `start` up to `end`; one chunk is read while the one before is consumed."""
         ahead = self._ahead(opened, start, end)
         while ahead is not None:
@@ -126,7 +133,7 @@ class Files:
             ahead = self._ahead(opened, start, end)
             yield chunk
 
-    def _ahead(self, opened: disk.Opened, start: int, end: int) -> Future[bytes] | None:
+    def _ahead(self, opened: Opened, start: int, end: int) -> Future[bytes] | None:
         size_bytes = min(CHUNK_BYTES, end - start)
         return self._submit(opened.read, start, size_bytes) if size_bytes > 0 else None
 
@@ -144,7 +151,7 @@ class Files:
         Holds at most two batches of 1 MiB in memory: one is written while the next arrives.
         """
         await self.run(self._refuse_early, key, size_bytes or 0)
-        upload = disk.Upload(self._folder)
+        upload = self._folder.begin()
         try:
             await self._fill(upload, chunks)
             return await self.run(upload.commit, key)
@@ -158,12 +165,12 @@ class Files:
         if self._folder.quota is not None:
             self._folder.quota.refuse_over(size_bytes)
 
-    def _write_batch(self, upload: disk.Upload, batch: list[bytes]) -> None:
+    def _write_batch(self, upload: disk.Upload | MemoryUpload, batch: list[bytes]) -> None:
         upload.write(batch)
         if self._folder.quota is not None:
             self._folder.quota.refuse_over(upload.size_bytes)
 
-    async def _fill(self, upload: disk.Upload, chunks: AsyncIterator[bytes]) -> None:
+    async def _fill(self, upload: disk.Upload | MemoryUpload, chunks: AsyncIterator[bytes]) -> None:
         batch: list[bytes] = []
         batch_bytes = 0
         writing: Future[None] | None = None
@@ -204,7 +211,7 @@ class Files:
         """See `Media`: writes, reads and removes a small upload."""
 
         def attempt() -> None:
-            upload = disk.Upload(self._folder)
+            upload = self._folder.begin()
             try:
                 upload.write([b"check"])
             finally:
@@ -257,7 +264,7 @@ class Files:
         return f"{self._base}{token_of(key)}?{query}"
 
 
-def _close_result(opening: Future[disk.Opened | None]) -> None:
+def _close_result(opening: Future[Opened | None]) -> None:
     opened = None if opening.cancelled() or opening.exception() else opening.result()
     if opened is not None:
         opened.close()

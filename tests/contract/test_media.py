@@ -54,6 +54,7 @@ class Subject:
     scope="module",
     params=[
         "files",
+        "memory",
         "moto",
         pytest.param("rclone", marks=pytest.mark.slow),
         pytest.param("versitygw", marks=pytest.mark.slow),
@@ -62,7 +63,7 @@ class Subject:
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server | None]:
-    if request.param == "files":
+    if request.param in ("files", "memory"):
         yield None
         return
     with running(request.param, tmp_path_factory.mktemp(request.param)) as found:
@@ -91,9 +92,12 @@ def buckets(server: Server | None) -> Iterator[list[Media]]:
 
 
 @pytest.fixture
-async def subject(server: Server | None, buckets: list[Media], tmp_path: Path) -> AsyncIterator[Subject]:
+async def subject(
+    request: pytest.FixtureRequest, server: Server | None, buckets: list[Media], tmp_path: Path
+) -> AsyncIterator[Subject]:
     if server is None:
-        async with local_subject(tmp_path) as found:
+        in_memory = request.node.callspec.params["server"] == "memory"
+        async with local_subject(None if in_memory else tmp_path) as found:
             yield found
         return
     async with httpx.AsyncClient(trust_env=False) as client:
@@ -107,8 +111,9 @@ async def subject(server: Server | None, buckets: list[Media], tmp_path: Path) -
 
 
 @contextlib.asynccontextmanager
-async def local_subject(folder: Path) -> AsyncIterator[Subject]:
-    medias = [made(FilesConfig(id=str(uuid.uuid4()), folder=folder / name)) for name in ("one", "two")]
+async def local_subject(folder: Path | None) -> AsyncIterator[Subject]:
+    folders = [None if folder is None else folder / name for name in ("one", "two")]
+    medias = [made(FilesConfig(id=str(uuid.uuid4()), folder=place)) for place in folders]
     backends = {media.backend.id: media for media in medias if isinstance(media, Files)}
     transport = httpx.ASGITransport(app=LocalMedia(backends, SIGNER, time.time))  # type: ignore[arg-type]
     async with httpx.AsyncClient(transport=transport) as client:
