@@ -21,6 +21,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+stores = typer.Typer(help="Another key-value server's storage configuration.", no_args_is_help=True)
+app.add_typer(stores, name="kv-config")
+
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -101,6 +104,25 @@ def upgrade() -> None:
     from store import commands
 
     raise typer.Exit(asyncio.run(commands.upgrade(config)))
+
+
+@stores.command("import")
+def import_stores(
+    file: Annotated[Path, typer.Argument(help="The YAML file with `stores` and `main`.")],
+    main: Annotated[str | None, typer.Option(help="The store to use; the file's own by default.")] = None,
+) -> None:
+    """Print the storage backends of a YAML file as our TOML, its variables filled in, secrets too."""
+    from store.kvconfig import InvalidStores, imported, toml
+    from store.settings import environment
+
+    try:
+        typer.echo(toml(imported(file.read_text(), environment(), main)), nl=False)
+    except (OSError, UnicodeDecodeError) as exc:
+        typer.echo(str(exc), err=True)
+        raise typer.Exit(2) from exc
+    except InvalidStores as exc:
+        typer.echo(f"{file} cannot be imported:\n  " + "\n  ".join(exc.problems), err=True)
+        raise typer.Exit(2) from exc
 
 
 def _secret(path: Path) -> bytes:

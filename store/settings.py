@@ -32,6 +32,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from store.kvconfig import InvalidStores, imported
 from store.media.config import Chain, FilesConfig, KeyFiles, S3Config
 from store.media.sigv4 import Keys
 from store.rate import Rate
@@ -51,11 +52,17 @@ OLDER_NAMES = {
     "VAST_SECRET_KEY": "TAMS_VAST__SECRET_KEY",
     "VAST_BUCKET": "TAMS_VAST__BUCKET",
     "VAST_SCHEMA": "TAMS_VAST__DB_SCHEMA",
+    "TOKENS_FILE": "TAMS_API_KEYS",
+    "WORKERS": "TAMS_WORKERS",
 }
-"""Names that an older deployment's files use, each an alias of ours while ours is not set."""
+"""Names that an older deployment's files use, each an alias of ours while ours is not set, where there is
+such a setting."""
 
 OLDER_LISTS = {"VAST_ENDPOINT": "TAMS_VAST__ENDPOINTS"}
 """The same of lists, there one value or several with commas between."""
+
+STORES, MAIN_STORE = "STORAGE_CONFIG", "STORAGE_NAME"
+"""The YAML file of another key-value server's storage, and which store of it is used."""
 
 
 class InvalidSettings(Exception):
@@ -73,7 +80,8 @@ class Section(BaseModel):
 
 
 class BackendSettings(Section):
-    """A storage backend. `type` files keeps objects in `folder`, s3 in `bucket`.
+    """A storage backend. `type` files keeps objects in `folder`, s3 in `bucket`, memory (for tests) nowhere
+    that outlives the process.
 
     Credentials of S3: `access_key` and `secret_key` here or, better, in files named by
     `access_key_file` and `secret_key_file`; without either, the AWS chain.
@@ -81,7 +89,7 @@ class BackendSettings(Section):
 
     id: str
     label: str | None = None
-    type: Literal["files", "s3"] = "files"
+    type: Literal["files", "s3", "memory"] = "files"
     provider: str | None = None
     product: str | None = None
     region: str | None = None
@@ -116,6 +124,9 @@ class BackendSettings(Section):
             "tags": self.tags,
         }
         said = {name: getattr(self, name) for name in ("provider", "product") if getattr(self, name)}
+        if self.type == "memory":
+            said = {"product": "memory", **said}
+            return FilesConfig(**common, **said, folder=None, quota_bytes=self.quota_bytes)
         if self.type == "files":
             folder = self.folder or data / "media"
             return FilesConfig(**common, **said, folder=folder, quota_bytes=self.quota_bytes)
@@ -294,9 +305,9 @@ def parse(settings: type[S], environ: Mapping[str, str] | None = None) -> S:
 
     Raises `InvalidSettings` with every problem, unknown `TAMS_*` names among them.
     """
-    given = dict(os.environ if environ is None else environ)
+    given = environment() if environ is None else dict(environ)
     for older, ours in OLDER_NAMES.items():
-        if older in given and ours not in given:
+        if older in given and ours not in given and _field(ours) in settings.model_fields:
             given[ours] = given[older]
     for older, ours in OLDER_LISTS.items():
         if older in given and ours not in given:
@@ -305,6 +316,8 @@ def parse(settings: type[S], environ: Mapping[str, str] | None = None) -> S:
             given.setdefault("TAMS_METADATA", "vast")
     path = Path(given.pop(CONFIG, "tams.toml"))
     problems = _unknown(settings, given)
+    if STORES in given and f"{PREFIX}STORAGE_BACKENDS" not in given:
+        problems += _import_stores(given)
     try:
         chosen = _with_sources(settings, given, path)()
     except ValidationError as exc:
@@ -329,8 +342,31 @@ def _listed(text: str) -> str:
 def _unknown(settings: type[StoreSettings], given: Mapping[str, str]) -> list[str]:
     ours = [name for name in given if name.startswith(PREFIX)]
     known = settings.model_fields
-    unknown = [n for n in ours if n.split("__")[0].removeprefix(PREFIX).lower() not in known]
+    unknown = [n for n in ours if _field(n) not in known]
     return [f"{name}: there is no such setting" for name in unknown]
+
+
+def _field(name: str) -> str:
+    """The setting that a variable is about."""
+    return name.split("__")[0].removeprefix(PREFIX).lower()
+
+
+def _import_stores(given: dict[str, str]) -> list[str]:
+    """Take over the storage backends of another server's file; what is wrong with it."""
+    path = Path(given[STORES])
+    try:
+        backends = imported(path.read_text(), given, given.get(MAIN_STORE))
+    except (OSError, UnicodeDecodeError) as exc:
+        return [f"{STORES}: {exc}"]
+    except InvalidStores as exc:
+        return [f"{STORES}: {path}: {problem}" for problem in exc.problems]
+    given[f"{PREFIX}STORAGE_BACKENDS"] = json.dumps(backends)
+    return []
+
+
+def environment() -> dict[str, str]:
+    """The variables of this process."""
+    return dict(os.environ)
 
 
 def _with_sources(settings: type[S], given: Mapping[str, str], path: Path) -> type[S]:

@@ -17,7 +17,7 @@ from store.app import StoreApp
 from store.metadata.keys import INLINE_BYTES
 from store.rate import Rate
 from store.routes.keys import KEY_ROUTES, find
-from store.settings import InvalidSettings
+from store.settings import BackendSettings, InvalidSettings
 from tests.contract.metadata_support import adding, get, segment
 from tests.store.harness import LOCAL, Tams, running_tams
 
@@ -543,3 +543,15 @@ def test_every_template_is_found() -> None:
 async def test_json_of_an_answer_is_plain(tams: Tams) -> None:
     await put(tams, "ü")
     assert json.loads((await call(tams, "GET", "/store/objects")).content)["keys"] == ["ü"]
+
+
+async def test_a_backend_in_memory_serves_keys_and_signed_urls(tmp_path: Path) -> None:
+    backends = (BackendSettings(id=LOCAL, type="memory", default=True, quota_bytes=len(LONG) + 10),)
+    async with running_tams(tmp_path, storage_backends=backends, keys={"redirect_bytes": len(LONG)}) as tams:
+        await put(tams, "k", LONG)
+        got = await call(tams, "GET", path("k"))
+        assert (await tams.client.get(got.headers["location"])).content == LONG
+        refused(await call(tams, "PUT", path("more"), content=LONG), 507)
+        flow = await tams.flow()
+        assert await tams.upload(flow["id"], b"bytes")
+        assert not list(tmp_path.glob("media*"))
