@@ -96,7 +96,7 @@ class Api:
                 return await self._once(operation, method, path, body, query)
             except _TryAgain as exc:
                 if not left:
-                    raise Unavailable(DOWN, retry_after_s=1) from exc.__cause__
+                    raise Unavailable(DOWN, retry_after_s=1) from exc
             await asyncio.sleep(PAUSE_S)
         raise Unavailable(DOWN, retry_after_s=1)
 
@@ -123,19 +123,13 @@ class Api:
                     query_params=dict(query or {}),
                     headers=headers,
                 )
-        except UnauthorizedException as exc:
-            if self._credential.refused(proof):
-                raise _TryAgain from exc
-            raise Refused(401, "the server does not take these credentials") from exc
-        except (ServiceException, RateLimitExceededError, aiohttp.ClientConnectionError) as exc:
-            raise _TryAgain from exc
-        except ApiException as exc:
-            raise Refused(int(exc.status or 0), _reason(exc)) from exc
-        except (TimeoutError, OSError, aiohttp.ClientError) as exc:
-            raise Unavailable(DOWN, retry_after_s=1) from exc
-        # Bytes that are no text fail inside the SDK, which decodes them for its log.
-        except (OpenApiException, UnicodeDecodeError, LookupError) as exc:
-            raise Unavailable(GARBAGE, retry_after_s=1) from exc
+        except (aiohttp.ClientError, OpenApiException, OSError, UnicodeDecodeError, AttributeError) as exc:
+            # AttributeError: the telemetry of the SDK (0.10.5) trips over the body of a refusal while it
+            # handles it. UnicodeDecodeError: it decodes every body for its log.
+            failure = exc.__context__ if isinstance(exc, AttributeError) else exc
+            if isinstance(failure, UnauthorizedException) and self._credential.refused(proof):
+                raise _TryAgain from failure
+            raise _translated(failure) from exc
         if not isinstance(answer.body, dict):
             raise Unavailable(GARBAGE, retry_after_s=1)
         return answer.body
@@ -143,6 +137,17 @@ class Api:
 
 class _TryAgain(Exception):
     """A failure that may be gone the next time."""
+
+
+def _translated(failure: BaseException | None) -> Exception:
+    """What a failure of a call means."""
+    if isinstance(failure, ServiceException | RateLimitExceededError | aiohttp.ClientConnectionError):
+        return _TryAgain()
+    if isinstance(failure, ApiException):
+        return Refused(int(failure.status or 0), _reason(failure))
+    if isinstance(failure, OSError | aiohttp.ClientError):
+        return Unavailable(DOWN, retry_after_s=1)
+    return Unavailable(GARBAGE, retry_after_s=1)
 
 
 def _reason(exc: ApiException) -> str:
