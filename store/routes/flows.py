@@ -51,10 +51,11 @@ async def get_flow(store: Store, request: Request) -> Response:
     flow_id = request.params["flowId"]
     within = request.query.timerange("timerange") or ETERNITY
     wanted = request.query.flag("include_timerange")
+    # The row comes last: whoever may read it now may read what was read before.
+    ends = await store.metadata.timerange(flow_id, within) if wanted and not within.is_empty else None
     row = await load_row(store, Kind.FLOW, flow_id)
     body = body_of(row)
     if wanted:
-        ends = None if within.is_empty else await store.metadata.timerange(flow_id, within)
         body = body[:-1] + b',"timerange":"' + _span(ends).encode() + b'"}'
     return Response(200, [JSON], body, Facts(row.classes, row.related))
 
