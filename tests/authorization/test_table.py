@@ -277,8 +277,28 @@ TABLE = [
         _constant({"url": "https://example.org/other", "label": "other"}),
     ),
     Row("DELETE_objects-instances", "DELETE", "/objects/{objectId}/instances?label=copy", WRITES, _object),
-    # These clients' tokens lack the scope of administrators; with it the answer is 404, as tested below.
+    # These clients' tokens lack the scope of administrators; with it the answer is 404 (test_gate.py).
     Row("GET_flow-delete-requests", "GET", "/flow-delete-requests", (403, 403, 403, 403, 200), _nothing),
+    Row("GET_analytics-flow-usage", "GET", "/analytics/flow-usage", (403, 403, 403, 403, 200), _nothing),
+    Row(
+        "GET_analytics-storage-usage", "GET", "/analytics/storage-usage", (403, 403, 403, 403, 200), _nothing
+    ),
+    Row(
+        "GET_analytics-time-range-analysis",
+        "GET",
+        "/analytics/time-range-analysis",
+        (403, 403, 403, 403, 200),
+        _nothing,
+    ),
+    Row(
+        "GET_analytics-catalogue-summary",
+        "GET",
+        "/analytics/catalogue-summary",
+        (403, 403, 403, 403, 200),
+        _nothing,
+    ),
+    Row("GET_vast-status", "GET", "/vast/status", (403, 403, 403, 403, 200), _nothing),
+    Row("GET_vast-buckets", "GET", "/vast/buckets", (403, 403, 403, 403, 200), _nothing),
     Row(
         "GET_flow-delete-requests-request-id",
         "GET",

@@ -40,6 +40,10 @@ def operations(table: Any) -> dict[tuple[str, str], str]:
     }
 
 
+OURS = ("/analytics/", "/vast/")
+"""Where paths are that the specification does not have."""
+
+
 def imports_of(path: Path) -> Iterator[str]:
     """The modules that a module names in its imports, packages with what is taken from them."""
     for node in ast.walk(ast.parse(path.read_text())):
@@ -75,7 +79,7 @@ def test_the_rows_are_those_of_the_specification() -> None:
         if method.lower() in found
     }
     rows = {place: name for place, name in operations(RULES).items() if place[0] != MEDIA_PATH}
-    assert rows == specified
+    assert {place: name for place, name in rows.items() if not place[0].startswith(OURS)} == specified
 
 
 def test_the_actors_are_tried_on_every_row() -> None:
