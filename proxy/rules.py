@@ -119,6 +119,12 @@ def _tags(target: Target, template: str, param: str, stem: str) -> dict[str, Met
     }
 
 
+def _figures(template: str, *names: str) -> dict[str, Methods]:
+    """The paths of figures about everything: for administrators."""
+    stem = template.strip("/")
+    return {f"{template}/{name}": {"GET": Rule(f"GET_{stem}-{name}", _A, Target.ADMIN)} for name in names}
+
+
 _SOURCE, _FLOW = "/sources/{sourceId}", "/flows/{flowId}"
 
 
@@ -208,6 +214,8 @@ RULES: dict[str, Methods] = {
     "/flow-delete-requests/{request-id}": {
         "GET": Rule("GET_flow-delete-requests-request-id", _D, Target.DELETION, Action.DELETE, "request-id"),
     },
+    **_figures("/analytics", "flow-usage", "storage-usage", "time-range-analysis", "catalogue-summary"),
+    **_figures("/vast", "status", "buckets"),
     MEDIA_PATH: {
         "GET": Rule("GET_media", _R, Target.MEDIA, Action.READ, "token"),
         "PUT": Rule("PUT_media", _W, Target.MEDIA, Action.WRITE, "token"),

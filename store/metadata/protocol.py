@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from store.errors import Error
 from store.metadata.keys import DeleteKey, KeyQuery, KeyRow, PutKey
@@ -29,8 +29,11 @@ from store.metadata.rows import (
     SegmentPage,
     StoredEvent,
 )
+from store.metadata.survey import Subject
 from store.timerange import TimeRange
 from store.view import View
+
+T = TypeVar("T")
 
 
 class Stale(Exception):
@@ -227,6 +230,19 @@ class Metadata(Protocol):
     async def lease(self, name: str, holder: str, now_ns: int, until_ns: int) -> bool:
         """Take or renew a lease; False while another holder's has not run out. `until_ns` <= `now_ns`
         gives it back."""
+        ...
+
+    async def survey(self, subject: Subject, fold: Callable[[Iterable[Any]], T]) -> T:
+        """What `fold` makes of all records of a subject, of one snapshot and in no order.
+
+        They are handed to it one by one, off the event loop, so that only what it keeps takes memory. `fold`
+        is pure: it may be run again from the start. The whole may take minutes.
+        """
+        ...
+
+    def place(self) -> Mapping[str, str]:
+        """`engine`, and what else is known of where the database is without asking it: `place`, `endpoint`,
+        `bucket`."""
         ...
 
     async def check(self) -> Mapping[str, str]:

@@ -10,7 +10,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import orjson
 
@@ -23,6 +23,7 @@ from store.metadata import (
     sqlite_page,
     sqlite_rows,
     sqlite_segments,
+    sqlite_survey,
 )
 from store.metadata.keys import DeleteKey, KeyQuery, KeyRow, PutKey
 from store.metadata.protocol import AddSegments, DeleteSegments, Stale
@@ -46,9 +47,12 @@ from store.metadata.sqlite_objects import Held
 from store.metadata.sqlite_reader import Readers
 from store.metadata.sqlite_schema import VERSION, prepare
 from store.metadata.sqlite_writer import Writer, translated
+from store.metadata.survey import Subject
 from store.metadata.tables import event_of
 from store.timerange import TimeRange
 from store.view import View
+
+T = TypeVar("T")
 
 MANY_IDS: Final = 500
 """With more ids than this a read goes to a thread at once."""
@@ -272,6 +276,14 @@ class Sqlite:
             return True
 
         return await self._writer.run(work)
+
+    async def survey(self, subject: Subject, fold: Callable[[Iterable[Any]], T]) -> T:
+        """What `fold` makes of all records of a subject."""
+        return await self._readers.long(lambda connection: fold(sqlite_survey.records(connection, subject)))
+
+    def place(self) -> Mapping[str, str]:
+        """Where the database is."""
+        return {"engine": "sqlite", "place": str(self._path)}
 
     async def check(self) -> Mapping[str, str]:
         """Facts for operators; raises `errors.Unavailable` when reading or writing does not work."""

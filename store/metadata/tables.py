@@ -147,3 +147,9 @@ def object_of(
         size_bytes,
         version,
     )
+
+
+def backends_of(document: bytes) -> tuple[tuple[str, ...], int | None]:
+    """Of what `object_document` wrote, the backends that have the bytes, each once, and the size."""
+    instances, *_, size_bytes = orjson.loads(document)
+    return tuple(sorted({instance[0] for instance in instances})), size_bytes

@@ -24,6 +24,7 @@ from store.metadata import (
     vast_objects,
     vast_rows,
     vast_segments,
+    vast_survey,
 )
 from store.metadata.keys import DeleteKey, KeyQuery, KeyRow, PutKey
 from store.metadata.protocol import AddSegments, DeleteSegments, Stale
@@ -42,6 +43,7 @@ from store.metadata.rows import (
     SegmentPage,
     StoredEvent,
 )
+from store.metadata.survey import Subject
 from store.metadata.vast_api import VastConfig
 from store.metadata.vast_predicates import equal
 from store.metadata.vast_probe import Conflicts
@@ -254,15 +256,27 @@ class Vast:
             [f"lease:{name}"], lambda tx: vast_events.lease(tx, name, holder, now_ns, until_ns)
         )
 
+    async def survey(self, subject: Subject, fold: Callable[[Iterable[Any]], T]) -> T:
+        """What `fold` makes of all records of a subject."""
+        work = self.database.read(
+            lambda tx: fold(vast_survey.records(tx, subject)), within_s=vast_survey.SURVEY_S
+        )
+        return await self._kept(work)
+
+    def place(self) -> Mapping[str, str]:
+        """Where the database is."""
+        config = self.database.config
+        place = f"{config.endpoints[0]}/{config.bucket}/{config.schema}"
+        return {"engine": "vast", "place": place, "endpoint": config.endpoints[0], "bucket": config.bucket}
+
     async def check(self) -> Mapping[str, str]:
         """Facts for operators; raises `errors.Unavailable` when reading or writing does not work."""
         mark = uuid.uuid4().hex
         await self._write([], lambda tx: tx.insert("commits", [{"stamp": tx.stamp, "nonce": mark}]))
-        config, session = self.database.config, self.database.session
+        session = self.database.session
         return {
-            "engine": "vast",
+            **self.place(),
             "version": ".".join(map(str, session.api.vast_version)) if session else "",
-            "place": f"{config.endpoints[0]}/{config.bucket}/{config.schema}",
             "schema_version": str(VERSION),
             "conflicts": self._conflicts.value,
         }

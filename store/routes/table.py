@@ -18,6 +18,7 @@ from store.routes import (
     deletions,
     flows,
     objects,
+    operators,
     profiles,
     segments,
     service,
@@ -121,6 +122,18 @@ ROUTES: dict[str, Methods] = {
         "PUT": Operation("PUT_webhooks", webhooks.put_webhook),
         "DELETE": Operation("DELETE_webhooks-webhookId", webhooks.delete_webhook),
     },
+    "/analytics/flow-usage": {"GET": Operation("GET_analytics-flow-usage", operators.get_flow_usage)},
+    "/analytics/storage-usage": {
+        "GET": Operation("GET_analytics-storage-usage", operators.get_storage_usage),
+    },
+    "/analytics/time-range-analysis": {
+        "GET": Operation("GET_analytics-time-range-analysis", operators.get_time_range_analysis),
+    },
+    "/analytics/catalogue-summary": {
+        "GET": Operation("GET_analytics-catalogue-summary", operators.get_catalogue_summary),
+    },
+    "/vast/status": {"GET": Operation("GET_vast-status", operators.get_vast_status)},
+    "/vast/buckets": {"GET": Operation("GET_vast-buckets", operators.get_vast_buckets)},
     "/sources": {"GET": Operation("GET_sources", sources.get_sources)},
     **_SOURCE.path("", {"GET": sources.get_source}),
     **_SOURCE.texts(),
