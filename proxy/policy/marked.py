@@ -64,7 +64,7 @@ def _marked(node: Any, depth: int, line: int | None = None) -> Marked:
         return Marked([_marked(each, depth + 1) for each in node.value], at)
     if isinstance(node, yaml.MappingNode):
         return Marked(_mapping(node, depth), at)
-    return Marked(_scalar(node.value) if node.style is None else node.value, at)
+    return Marked(node.value if node.style else _scalar(node.value), at)
 
 
 def _mapping(node: Any, depth: int) -> dict[str, Marked]:

@@ -1,0 +1,59 @@
+"""How policy commands tell what they found: tables for people, JSON for machines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from proxy.errors import Error, InvalidSettings
+from proxy.policy.files import InvalidPolicy
+
+Policies = Annotated[Path, typer.Option("--policies", help="The policy folder.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+Groups = Annotated[
+    list[str] | None, typer.Option("--group", help="A group that the token carries; may be repeated.")
+]
+At = Annotated[str | None, typer.Option("--at", help="The time to ask about, RFC 3339; now if none.")]
+POLICIES = Path("policies")
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turns what cannot be done into a message and exit status 1."""
+    try:
+        yield
+    except (InvalidPolicy, InvalidSettings) as exc:
+        typer.echo("error:\n  " + "\n  ".join(exc.problems), err=True)
+        raise typer.Exit(1) from exc
+    except (ValueError, OSError, Error) as exc:
+        reason = getattr(exc, "reason", None)
+        typer.echo(f"error: {exc}{f' ({reason})' if reason else ''}", err=True)
+        raise typer.Exit(1) from exc
+
+
+def tell_json(value: Any) -> None:
+    """One JSON document."""
+    typer.echo(json.dumps(value, indent=2, sort_keys=True))
+
+
+def tell_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table; colours only on a terminal. Nothing in a cell is markup."""
+    console = Console()
+    table = Table(*head, box=None, header_style="bold")
+    for row in rows:
+        table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
+    if console.is_terminal:
+        console.print(table)
+    else:
+        console.print(table, width=max(console.width, 240), soft_wrap=True, no_wrap=True)
+
+
+_STYLES = {"yes": "green", "no": "red", "denied": "red"}
