@@ -6,8 +6,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
 
 import httpx
 import orjson
@@ -25,12 +23,10 @@ from proxy.cors import Cors
 from proxy.errors import BadRequest, Error, InvalidSettings, NotFound, TooLarge
 from proxy.gate import Gate
 from proxy.identity.authenticate import Authenticator, create
-from proxy.identity.clients import parse_clients
 from proxy.identity.endpoint import resource_route, routes
 from proxy.identity.issuer import resource_metadata
 from proxy.identity.keyring import Keyring
 from proxy.identity.principal import Principal
-from proxy.identity.secrets import provision
 from proxy.keyvalue import KeyAsked, KeyValue, RawHeaders
 from proxy.mounts import mounted
 from proxy.objects import NO_MEDIA
@@ -42,6 +38,7 @@ from proxy.propagate import Propagation
 from proxy.rules import RULES, Methods, Rule
 from proxy.settings import ProxySettings
 from proxy.sights import PolicySights
+from proxy.start import first_start, policy_folder
 from proxy.upstream.embedded import Embedded
 from proxy.upstream.open import open_upstream
 from proxy.upstream.parts import Clock
@@ -164,39 +161,6 @@ class LocalKeys:
         await key_routes.refuse(send, status, message, headers, head=head)
 
 
-def policy_folder(settings: ProxySettings) -> Path:
-    """The operator's policy folder, or the shipped one where there is none."""
-    if settings.policies.is_dir():
-        return settings.policies
-    shipped = resources.files("policies")
-    return Path(str(shipped))
-
-
-def first_start(settings: Settings) -> dict[str, str]:
-    """Make what only the first start makes: the keyring, and with `demo` the clients' secrets.
-
-    Returns the secrets that were made. Raises `InvalidSettings` for files that cannot be used.
-    """
-    path = settings.data / "keyring.json"
-    now_s = int(time.time())
-    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        if not path.exists():
-            if settings.metadata == "vast":
-                # Other servers may share the metadata, and what they signed has to be good here.
-                raise ValueError(
-                    f"{path} is missing: with metadata in VAST, make one by `tams-proxy keyring create` and "
-                    "give it to every server."
-                )
-            Keyring.create(path, now_s)
-        if not settings.demo or not settings.token_endpoint:
-            return {}
-        clients = parse_clients((policy_folder(settings) / "clients.yaml").read_bytes())
-        return provision(settings.data, list(clients), now_s)
-    except (OSError, ValueError) as exc:
-        raise InvalidSettings([str(exc)]) from exc
-
-
 @asynccontextmanager
 async def run_proxy(settings: Settings) -> AsyncIterator[App]:
     """The proxy with its embedded store, for as long as the context lasts.
@@ -247,7 +211,10 @@ class Behind:
 @asynccontextmanager
 async def _embedded(settings: Settings, keyring: Keyring) -> AsyncIterator[Behind]:
     embedded = run_store(
-        settings, media_keys=keyring.secrets("media"), cursor_keys=keyring.secrets("cursors")
+        settings,
+        media_keys=keyring.secrets("media"),
+        cursor_keys=keyring.secrets("cursors"),
+        webhook_keys=keyring.secrets("webhooks"),
     )
     async with AsyncExitStack() as stack:
         try:

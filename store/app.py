@@ -10,6 +10,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from store import __version__
 from store.asgi import (
@@ -28,6 +29,10 @@ from store.docs.pages import documentation
 from store.domain.keys import Keys
 from store.domain.service import ServiceFacts
 from store.errors import Error, MethodNotAllowed, NotFound, Unavailable
+from store.events.admission import everybody
+from store.events.bodies import Renderer
+from store.events.sealing import Seal
+from store.events.system import Events, run_events
 from store.http import Request, Response, failure, fault, ok, utc_now
 from store.media.config import build, problems
 from store.media.files import Files
@@ -37,6 +42,7 @@ from store.media.signing import Lifetime, Signer, key_of
 from store.metadata.opening import open_metadata
 from store.params import Params
 from store.rate import Rate
+from store.routes.events import PATH, Caller, EventRoutes, refuse_socket
 from store.routes.keys import MOUNT, KeyRoutes, KeyValueApp
 from store.routes.keys import Limits as KeyLimits
 from store.routes.table import ROUTES, Operation
@@ -59,6 +65,7 @@ class Running:
     worker: Worker
     keys: KeyRoutes
     key_rate: Rate | None
+    events: Events
 
 
 @asynccontextmanager
@@ -67,6 +74,7 @@ async def run_store(
     *,
     media_keys: tuple[bytes, ...],
     cursor_keys: tuple[bytes, ...],
+    webhook_keys: tuple[bytes, ...],
     jobs: tuple[Job, ...] = JOBS,
 ) -> AsyncIterator[Running]:
     """Open everything, and close it at the end. Keys are secrets of 32 bytes, newest first; `jobs` go on
@@ -99,17 +107,30 @@ async def run_store(
         cursor_keys=cursor_keys,
         now_ns=time.time_ns,
         new_id=lambda: str(uuid.uuid4()),
+        seal=Seal(webhook_keys),
         limits=Limits(settings.page, settings.page_most, settings.delete_inline),
         verify_uploads=settings.verify_uploads,
         trusted=settings.trust_created_by,
         own_backends=frozenset(local) if settings.collect_orphans else frozenset(),
+        addresses=settings.events.addresses(),
+        events_kept_ns=settings.events.kept_s * 1_000_000_000,
     )
-    worker = Worker(store, jobs, f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+    holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    worker = Worker(store, jobs, holder)
     await _report(backends)
     worker.start()
+    served = LocalMedia(local, signer, time.time)
     try:
-        rate = settings.keys.rate()
-        yield Running(store, LocalMedia(local, signer, time.time), worker, _key_routes(settings, store), rate)
+        keys = _key_routes(settings, store)
+        async with run_events(
+            metadata,
+            Renderer(metadata, backends, store.now_ns),
+            store.seal,
+            store.addresses,
+            holder=holder,
+            streams=settings.events.streams,
+        ) as events:
+            yield Running(store, served, worker, keys, settings.keys.rate(), events)
     finally:
         await worker.stop()
         for media in backends.values():
@@ -150,7 +171,18 @@ def _facts(settings: StoreSettings) -> ServiceFacts:
         service_version=f"tams-proxy.{__version__}",
         min_object_timeout_s=settings.min_object_timeout_s,
         min_presigned_url_timeout_s=settings.urls.shortest_s,
-        event_mechanisms=({"name": "webhooks"},),
+        event_mechanisms=_mechanisms(settings.base_url()),
+    )
+
+
+def _mechanisms(public_url: str) -> tuple[dict[str, Any], ...]:
+    """TAMS 8.2 event-stream-common.json: webhooks, and our own live streams with where they are."""
+    live = public_url + PATH.decode()
+    docs = f"{public_url}/docs"
+    return (
+        {"name": "webhooks"},
+        {"name": "server-sent-events", "docs": docs, "config": {"url": live}},
+        {"name": "websocket", "docs": docs, "config": {"url": f"ws{live.removeprefix('http')}"}},
     )
 
 
@@ -160,6 +192,7 @@ class StoreApp:
     def __init__(self, running: Running, max_body_bytes: int) -> None:
         self._store = running.store
         self._media = running.media
+        self._events = EventRoutes(running.events.live)
         self._keys = KeyValueApp(running.keys, running.key_rate, time.time)
         self._router: Router[Operation] = Router(ROUTES)
         self._max_body_bytes = max_body_bytes
@@ -168,9 +201,16 @@ class StoreApp:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one HTTP request."""
-        method: str = scope["method"]
+        """Answer one HTTP request, or one WebSocket."""
         path: bytes = scope["raw_path"]
+        if path == PATH:
+            await self._events(Caller(), scope, receive, send)
+            return
+        if scope["type"] == "websocket":
+            await receive()
+            await refuse_socket(scope, send, failure(NotFound("There is nothing at this path."), utc_now()))
+            return
+        method: str = scope["method"]
         if path.startswith(MEDIA):
             await self._serve_media(scope, receive, send)
             return
@@ -259,12 +299,15 @@ def with_lifespan(settings: StoreSettings, *, secret: bytes) -> App:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await receive()
-            async with run_store(settings, media_keys=(secret,), cursor_keys=(secret,)) as running:
+            keys = (secret,)
+            opened = run_store(settings, media_keys=keys, cursor_keys=keys, webhook_keys=keys)
+            async with opened as running:
+                running.events.deliver(everybody)
                 holder.append(StoreApp(running, settings.max_body_bytes))
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
             await send({"type": "lifespan.shutdown.complete"})
-        elif scope["type"] == "http":
+        else:
             await holder[0](scope, receive, send)
 
     return app

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from store.domain.flows import Edit
 from store.domain.service import ServiceFacts
 from store.domain.urls import UrlCache, UrlFilter, UrlWriter
+from store.events.addresses import Addresses
+from store.events.sealing import Seal
 from store.http import Paging, Request
 from store.media.protocol import Media
 from store.metadata.protocol import Metadata
@@ -29,7 +31,8 @@ class Store:
 
     `backends` by id, in the order of GET /service/storage-backends. `cursor_keys`: newest first.
     `verify_uploads`: bytes must be there when a segment is registered. `trusted`: clients say who they are.
-    `own_backends`: ids of those from which bytes that no object has may be removed.
+    `own_backends`: ids of those from which bytes that no object has may be removed. `seal` closes secrets of
+    webhooks. `addresses`: where URLs of clients may lead. `events_kept_ns`: how old an event gets at most.
     """
 
     metadata: Metadata
@@ -39,10 +42,13 @@ class Store:
     cursor_keys: tuple[bytes, ...]
     now_ns: Callable[[], int]
     new_id: Callable[[], str]
+    seal: Seal
     limits: Limits = Limits()
     verify_uploads: bool = False
     trusted: bool = False
     own_backends: frozenset[str] = frozenset()
+    addresses: Addresses = Addresses()
+    events_kept_ns: int = 7 * 86_400 * NS_PER_S
     urls: UrlCache = field(default_factory=UrlCache)
 
     def edit(self, request: Request) -> Edit:

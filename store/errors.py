@@ -35,6 +35,10 @@ class Expectation(Error):
     """What the caller was authorised on is no longer so (`expect`); nothing was changed."""
 
 
+class Gone(Error):
+    """What was asked for was there once, and is forgotten."""
+
+
 class PreconditionFailed(Error):
     """The bytes are registered already and cannot be replaced."""
 
@@ -69,6 +73,7 @@ STATUS: dict[type[Error], int] = {
     NotFound: 404,
     MethodNotAllowed: 405,
     Expectation: 409,
+    Gone: 410,
     LengthRequired: 411,
     PreconditionFailed: 412,
     TooLarge: 413,

@@ -32,6 +32,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from store.events.addresses import Addresses
 from store.kvconfig import InvalidStores, imported
 from store.media.config import Chain, FilesConfig, KeyFiles, S3Config
 from store.media.sigv4 import Keys
@@ -223,6 +224,26 @@ def _secret(value: SecretStr | None, file: Path | None) -> str:
     return "" if value is None else value.get_secret_value()
 
 
+class EventSettings(Section):
+    """Webhooks and live streams. `receivers`: hosts, addresses and networks that are not public and that
+    webhooks, and URLs that clients register, may lead to all the same. `kept_s`: after so long an event is
+    forgotten, though a webhook has not taken it. `streams`: live streams at once in one process."""
+
+    receivers: tuple[str, ...] = ()
+    kept_s: Annotated[int, Field(ge=86_400)] = 7 * 86_400
+    streams: Annotated[int, Field(ge=0)] = 1000
+
+    @field_validator("receivers")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        Addresses.of(value)
+        return value
+
+    def addresses(self) -> Addresses:
+        """Where URLs of clients may lead."""
+        return Addresses.of(self.receivers)
+
+
 class StoreSettings(BaseSettings):
     """Settings of the store, alone or inside the proxy."""
 
@@ -255,6 +276,7 @@ class StoreSettings(BaseSettings):
     vast: VastSettings = Field(VastSettings(), description="The VAST cluster.")
     urls: UrlSettings = Field(UrlSettings(), description="How long signed URLs live.")
     keys: KeySettings = Field(KeySettings(), description="The key-value API at /store.")
+    events: EventSettings = Field(EventSettings(), description="Webhooks and live streams.")
     min_object_timeout_s: Annotated[int, Field(ge=300)] = Field(
         86_400, description="How long an allocated object may stay unregistered."
     )

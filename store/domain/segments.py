@@ -12,6 +12,7 @@ from store.domain.draft import settled
 from store.domain.flows import deletion_of
 from store.errors import BadRequest, Error, Forbidden, NotFound
 from store.events import values as events
+from store.events.addresses import Addresses
 from store.media.protocol import Media, Stat
 from store.metadata.protocol import AddSegments, Metadata, Registration
 from store.metadata.rows import (
@@ -44,6 +45,7 @@ class Registering:
     now_ns: int
     verify: bool
     expect: Expect | None = None
+    addresses: Addresses = Addresses()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ async def add_segments(
     async def step() -> list[Error | None]:
         row, flow = await writable_flow(using.metadata, flow_id)
         labels = {media.backend.label for media in using.backends.values()}
-        found = [post if isinstance(post, Error) else _checked(post, labels) for post in posts]
+        found = [post if isinstance(post, Error) else _checked(using, post, labels) for post in posts]
         segments = [new for new in found if isinstance(new, NewSegment)]
         source = (await using.metadata.rows([source_ref(flow["source_id"])])).values()
         source_document = next((orjson.loads(s.document) for s in source), None)
@@ -118,12 +120,21 @@ async def add_segments(
     return await settled(step)
 
 
-def _checked(post: SegmentPost, backend_labels: set[str | None]) -> NewSegment | Error:
+def _checked(using: Registering, post: SegmentPost, backend_labels: set[str | None]) -> NewSegment | Error:
     """A post as a segment to be registered, or what is wrong with it on its own."""
     try:
+        for entry in post.get_urls or ():
+            check_url(using.addresses, entry.url)
         return _segment(post, backend_labels)
     except (BadRequest, InvalidTimeRange) as exc:
         return exc if isinstance(exc, BadRequest) else BadRequest(f"{exc}.")
+
+
+def check_url(addresses: Addresses, url: str) -> None:
+    """Refuse a URL that readers would be led inside by. Raises `BadRequest`."""
+    problem = addresses.problem(url)
+    if problem is not None:
+        raise BadRequest(f"A URL {problem}.")
 
 
 def _segment(post: SegmentPost, backend_labels: set[str | None]) -> NewSegment:

@@ -19,8 +19,8 @@ from store.metadata.rows import Change, Delete, Kind, Row
 LEASE_NS = 60 * 1_000_000_000
 RENEW_S = 15.0
 LOOK_S = 1.0
-TRY_S = 10.0
-"""How often a lease that another process has is asked for."""
+LOOKS_PER_TRY = 10
+"""How many looks pass until a lease that another process has is asked for again."""
 AGAIN_S = 5.0
 PAGE = 500
 _log = logging.getLogger(__name__)
@@ -124,7 +124,7 @@ class Deliveries:
                 if held.task.done() or held.runner.version < hook.version:
                     await self._restart(hook, held)
             elif now_s >= self._seen.next_try_s.get(hook.id, 0.0):
-                self._seen.next_try_s[hook.id] = now_s + TRY_S
+                self._seen.next_try_s[hook.id] = now_s + LOOKS_PER_TRY * self._look_s
                 until_ns = await self._lease(hook.id)
                 if until_ns is not None:
                     self._begin(hook, until_ns)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from store.core import Store
 from store.domain.copies import remove_copy, request_copy
 from store.domain.objects import add_url, object_body, remove_url
+from store.domain.segments import check_url
 from store.errors import BadRequest, NotFound
 from store.http import Facts, Request, Response, created, no_content
 from store.metadata.query import Query
@@ -45,6 +46,7 @@ async def post_instance(store: Store, request: Request) -> Response:
             expect=request.expect,
         )
         return created(None)
+    check_url(store.addresses, post.url)
     labels = {media.backend.label for media in store.backends.values()}
     await add_url(store.metadata, object_id, UncontrolledUrl(post.url, post.label), labels, request.expect)
     return created(None)

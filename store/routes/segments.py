@@ -78,7 +78,14 @@ def _extent(page: SegmentPage) -> str:
 async def post_segments(store: Store, request: Request) -> Response:
     """POST /flows/{flowId}/segments"""
     posts = _posts(load(request.body))
-    using = Registering(store.metadata, store.backends, store.now_ns(), store.verify_uploads, request.expect)
+    using = Registering(
+        store.metadata,
+        store.backends,
+        store.now_ns(),
+        store.verify_uploads,
+        request.expect,
+        store.addresses,
+    )
     outcomes = await add_segments(using, request.params["flowId"], [post for _, post in posts])
     failed = [(said, error) for (said, _), error in zip(posts, outcomes, strict=True) if error]
     if not failed:

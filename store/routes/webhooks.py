@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from store.core import Store
 from store.domain.webhooks import create_webhook, remove_webhook, replace_webhook
+from store.errors import BadRequest
 from store.http import JSON, Facts, Request, Response, created, no_content
 from store.metadata.query import Sort
 from store.metadata.rows import Document, Kind
@@ -30,20 +31,30 @@ async def get_webhook(store: Store, request: Request) -> Response:
 async def post_webhook(store: Store, request: Request) -> Response:
     """POST /service/webhooks"""
     post = validate(WebhookPost, load(request.body))
-    return _told(await create_webhook(store.metadata, store.new_id(), post, store.edit(request)))
+    _check_url(store, post.url)
+    edit = store.edit(request)
+    return _told(await create_webhook(store.metadata, store.seal, store.new_id(), post, edit))
 
 
 async def put_webhook(store: Store, request: Request) -> Response:
     """PUT /service/webhooks/{webhookId}; 201, as the specification has it."""
     put = validate(WebhookPut, load(request.body))
-    webhook_id = request.params["webhookId"]
-    return _told(await replace_webhook(store.metadata, webhook_id, put, store.edit(request)))
+    _check_url(store, put.url)
+    webhook_id, edit = request.params["webhookId"], store.edit(request)
+    return _told(await replace_webhook(store.metadata, store.seal, webhook_id, put, edit))
 
 
 async def delete_webhook(store: Store, request: Request) -> Response:
     """DELETE /service/webhooks/{webhookId}"""
     await remove_webhook(store.metadata, request.params["webhookId"], store.edit(request))
     return no_content()
+
+
+def _check_url(store: Store, url: str) -> None:
+    """Refuse what plainly may not be called; names are asked for at each delivery. Raises `BadRequest`."""
+    problem = store.addresses.problem(url)
+    if problem is not None:
+        raise BadRequest(f"`url` {problem}.")
 
 
 def _told(webhook: Document) -> Response:

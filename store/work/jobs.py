@@ -15,6 +15,7 @@ from store.domain.draft import Draft, settled
 from store.domain.flows import Edit, remove_flow
 from store.domain.storage import is_object_key
 from store.errors import Error, Full, Unavailable
+from store.events.retention import forget_taken
 from store.http import error_document, utc_now
 from store.metadata.query import Query, Sort, updated_ns
 from store.metadata.rows import Document, Kind, Row
@@ -22,9 +23,7 @@ from store.models.common import format_time
 from store.timerange import NS_PER_S, TimeRange
 from store.work.worker import Job
 
-DAY_NS = 24 * 3600 * NS_PER_S
 GRACE_NS = 3600 * NS_PER_S
-EVENTS_KEPT_NS = 3 * DAY_NS
 BATCH = 200
 PENDING = ("created", "started")
 _log = logging.getLogger(__name__)
@@ -185,8 +184,8 @@ async def collect_orphans(store: Store) -> bool:
 
 
 async def forget_events(store: Store) -> bool:
-    """Drop events that everybody has had time to take."""
-    await store.metadata.forget_events(store.now_ns() - EVENTS_KEPT_NS)
+    """Drop events that every webhook has taken, and those that are too old."""
+    await forget_taken(store.metadata, store.now_ns(), store.events_kept_ns)
     return False
 
 

@@ -144,8 +144,13 @@ class Subject:
 @pytest.fixture(params=["embedded", "http"])
 async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
     if request.param == "embedded":
+        keys = (KEY,)
         opened = run_store(
-            settings(tmp_path, "http://tams.test"), media_keys=(KEY,), cursor_keys=(KEY,), jobs=()
+            settings(tmp_path, "http://tams.test"),
+            media_keys=keys,
+            cursor_keys=keys,
+            webhook_keys=keys,
+            jobs=(),
         )
         async with opened as running:
             yield Subject(Embedded(Door(running.store), Unavailable))

@@ -185,7 +185,9 @@ def settings_of(folder: Path, *, backends: Sequence[dict[str, Any]] = BACKENDS, 
 async def running_tams(folder: Path, **more: Any) -> AsyncIterator[Tams]:
     """A store in a folder, running; the same folder again is a restart."""
     settings = settings_of(folder, **more)
-    async with run_store(settings, media_keys=(KEY,), cursor_keys=(KEY,), jobs=()) as running:
+    keys = (KEY,)
+    opened = run_store(settings, media_keys=keys, cursor_keys=keys, webhook_keys=keys, jobs=())
+    async with opened as running:
         app = StoreApp(running, settings.max_body_bytes)
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://tams.test") as client:

@@ -1,0 +1,69 @@
+"""The first start: what is made once, and found again by every later one."""
+
+from __future__ import annotations
+
+import time
+from importlib import resources
+from pathlib import Path
+from typing import Protocol
+
+from proxy.errors import InvalidSettings
+from proxy.identity.clients import parse_clients
+from proxy.identity.keyring import Keyring
+from proxy.identity.secrets import provision
+
+
+class Placed(Protocol):
+    """The settings that say where policies are."""
+
+    @property
+    def policies(self) -> Path: ...
+
+
+class Startable(Placed, Protocol):
+    """The settings that a first start goes by."""
+
+    @property
+    def data(self) -> Path: ...
+
+    @property
+    def demo(self) -> bool: ...
+
+    @property
+    def token_endpoint(self) -> bool: ...
+
+    @property
+    def metadata(self) -> str: ...
+
+
+def policy_folder(settings: Placed) -> Path:
+    """The operator's policy folder, or the shipped one where there is none."""
+    if settings.policies.is_dir():
+        return settings.policies
+    shipped = resources.files("policies")
+    return Path(str(shipped))
+
+
+def first_start(settings: Startable) -> dict[str, str]:
+    """Make what only the first start makes: the keyring, and with `demo` the clients' secrets.
+
+    Returns the secrets that were made. Raises `InvalidSettings` for files that cannot be used.
+    """
+    path = settings.data / "keyring.json"
+    now_s = int(time.time())
+    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        if not path.exists():
+            if settings.metadata == "vast":
+                # Other servers may share the metadata, and what they signed has to be good here.
+                raise ValueError(
+                    f"{path} is missing: with metadata in VAST, make one by `tams-proxy keyring create` and "
+                    "give it to every server."
+                )
+            Keyring.create(path, now_s)
+        if not settings.demo or not settings.token_endpoint:
+            return {}
+        clients = parse_clients((policy_folder(settings) / "clients.yaml").read_bytes())
+        return provision(settings.data, list(clients), now_s)
+    except (OSError, ValueError) as exc:
+        raise InvalidSettings([str(exc)]) from exc
