@@ -6,7 +6,8 @@ that anything else refers to.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
 from store.domain.draft import settled
@@ -144,26 +145,32 @@ async def _begun(chunks: AsyncIterator[bytes]) -> tuple[list[bytes], bool]:
     return pieces, False
 
 
-async def _chained(pieces: list[bytes], chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    for piece in pieces:
-        yield piece
-    pieces.clear()
+async def _chained(
+    pieces: list[bytes], chunks: AsyncIterator[bytes], before_end: Awaitable[object]
+) -> AsyncGenerator[bytes, None]:
+    while pieces:
+        yield pieces.pop(0)
     async for piece in chunks:
         yield piece
+    await before_end
 
 
 async def _put_long(keys: Keys, upload: Upload, pieces: list[bytes]) -> KeyRow:
     media = resolve_backend(keys.backends, keys.backend_id)
     now_ns = keys.now_ns()
     place = Instance(media.backend.id, object_key(FOLDER, keys.new_id(), now_ns), upload.content_type)
-    # Known before the first byte is written, so that bytes of an upload that breaks off are found again.
-    reserved = await keys.metadata.reserve(ObjectRow(keys.new_id(), Role.UNUSED, "", now_ns, (place,)))
+    row = ObjectRow(keys.new_id(), Role.UNUSED, "", now_ns, (place,))
+    # Known before the bytes are in place, so that those of an upload that breaks off are found again, and
+    # while they arrive, since a commit takes its time.
+    reserving = asyncio.ensure_future(keys.metadata.reserve(row))
+    reserving.add_done_callback(lambda task: task.cancelled() or task.exception())
     stat = await media.write(
         place.key,
-        _chained(pieces, upload.chunks),
+        _chained(pieces, upload.chunks, reserving),
         content_type=upload.content_type,
         size_bytes=upload.size_bytes,
     )
+    reserved = await reserving
     row = replace(reserved, instances=(replace(place, version=stat.version),), size_bytes=stat.size_bytes)
     request = PutKey(
         upload.name, stat.size_bytes, upload.content_type, keys.now_ns(), keys.released_ns(), object=row

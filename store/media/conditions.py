@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from email.utils import formatdate, parsedate_to_datetime
+from functools import lru_cache
 
 from store import errors
 
@@ -67,6 +68,7 @@ def write_allowed(headers: dict[str, str], *, etag: str | None, modified_s: int)
     return none_match is None or etag is None or not _names(none_match, etag)
 
 
+@lru_cache(maxsize=1024)
 def http_date(at_s: int) -> str:
     """Seconds since 1970 as in Last-Modified."""
     return formatdate(at_s, usegmt=True)

@@ -101,7 +101,7 @@ class KeyRoutes:
     async def answer(self, call: KeyCall, receive: Receive, send: Send) -> int:
         """Answer a call that is authorised; the status. Raises `Disconnected` when the client is gone."""
         try:
-            return await self._answer(call, receive, in_time(send, self._idle_s))
+            return await self._answer(call, receive, send)
         except Abandoned as exc:
             raise Disconnected from exc
         except errors.Error as exc:
@@ -177,6 +177,7 @@ class KeyRoutes:
         """Bytes of an object. The head goes out with the first of them, so that an object whose bytes cannot
         be had is still an error to the client."""
         begun = False
+        send = in_time(send, self._idle_s)
 
         async def send_begun(message: Message) -> None:
             nonlocal begun
