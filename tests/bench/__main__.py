@@ -6,9 +6,17 @@ import os
 
 from tests.bench.api import reading, starting
 from tests.bench.forward import forwarding
+from tests.bench.keyvalue import keyvalue
 from tests.bench.table import show
 
 if __name__ == "__main__":
     quick = bool(os.environ.get("QUICK"))
     rounds = seconds = 1 if quick else 3
-    show([*reading(rounds=rounds, seconds=seconds), *forwarding(rounds, seconds), *starting(rounds)])
+    show(
+        [
+            *reading(rounds=rounds, seconds=seconds),
+            *forwarding(rounds, seconds),
+            *keyvalue(rounds, seconds),
+            *starting(rounds),
+        ]
+    )

@@ -9,17 +9,22 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import urlsplit
 
 WRK = shutil.which("wrk")
 
 
-def requests_per_s(url: str, headers: dict[str, str], *, connections: int, seconds: int) -> float | None:
-    """Throughput as wrk measures it; None without wrk. Raises RuntimeError when answers are not 2xx."""
+def requests_per_s(
+    url: str, headers: dict[str, str], *, connections: int, seconds: int, script: Path | None = None
+) -> float | None:
+    """Throughput as wrk measures it; None without wrk. Raises RuntimeError when answers are not 2xx.
+    `script`: Lua that says what is sent, GET by default."""
     if WRK is None:
         return None
     given = [f"-H{name}: {value}" for name, value in headers.items()]
-    command = [WRK, "-t1", f"-c{connections}", f"-d{seconds}s", *given, url]
+    command = [WRK, "-t1", f"-c{connections}", f"-d{seconds}s", *given]
+    command += [f"-s{script}", url] if script is not None else [url]
     told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     if "Non-2xx" in told:
         raise RuntimeError(f"{url}: {told}")
