@@ -6,13 +6,17 @@ import asyncio
 import os
 import secrets
 import sys
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from store import __version__
 from store.settings import InvalidSettings, StoreSettings, parse
+
+if TYPE_CHECKING:
+    from store.metadata.vast_api import VastConfig
 
 app = typer.Typer(
     help="A Time-addressable Media Store, TAMS 8.2, without authorization: for trusted use.",
@@ -70,6 +74,18 @@ def serve() -> None:
         sys.exit(3)
 
 
+def _cluster() -> tuple[StoreSettings, VastConfig]:
+    """The settings, and how to reach the cluster that they name. Ends the command where they cannot be used."""
+    from store.metadata.opening import vast_config
+
+    try:
+        settings = parse(StoreSettings)
+        return settings, vast_config(settings)
+    except InvalidSettings as exc:
+        typer.echo("The settings cannot be used:\n  " + "\n  ".join(exc.problems), err=True)
+        raise typer.Exit(2) from exc
+
+
 @app.command()
 def doctor(
     tables: Annotated[bool, typer.Option("--tables", help="List schemas and tables instead.")] = False,
@@ -79,28 +95,41 @@ def doctor(
     What it says about conflicts is kept with the tables: where they are not found, one process alone may
     use the metadata.
     """
-    from store.metadata.opening import vast_config
-
-    try:
-        config = vast_config(parse(StoreSettings))
-    except InvalidSettings as exc:
-        typer.echo("The settings cannot be used:\n  " + "\n  ".join(exc.problems), err=True)
-        raise typer.Exit(2) from exc
+    _, config = _cluster()
     from store import commands
 
     raise typer.Exit(asyncio.run(commands.list_tables(config) if tables else commands.examine(config)))
 
 
+class Engine(StrEnum):
+    """Databases of metadata."""
+
+    sqlite = "sqlite"
+    vast = "vast"
+
+
+@app.command()
+def migrate(
+    source: Annotated[Engine, typer.Option("--from", help="Where the metadata are.")],
+    target: Annotated[Engine, typer.Option("--to", help="Where they are to be.")],
+) -> None:
+    """Copy all metadata from the file in the data folder into the configured VAST cluster, and verify that.
+
+    Servers have to be stopped. Interrupted, it goes on where it was when it is run again.
+    """
+    if (source, target) != (Engine.sqlite, Engine.vast):
+        typer.echo("Metadata can be copied from sqlite to vast.", err=True)
+        raise typer.Exit(2)
+    settings, config = _cluster()
+    from store import commands
+
+    raise typer.Exit(asyncio.run(commands.migrate(settings.data / "metadata.sqlite", config)))
+
+
 @app.command()
 def upgrade() -> None:
     """Bring the tables in VAST to this version: make those, and those columns, that are missing."""
-    from store.metadata.opening import vast_config
-
-    try:
-        config = vast_config(parse(StoreSettings))
-    except InvalidSettings as exc:
-        typer.echo("The settings cannot be used:\n  " + "\n  ".join(exc.problems), err=True)
-        raise typer.Exit(2) from exc
+    _, config = _cluster()
     from store import commands
 
     raise typer.Exit(asyncio.run(commands.upgrade(config)))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import typer
 
 from store import doctor, errors
-from store.metadata import vast_start
+from store.metadata import copying, vast_start
 from store.metadata.vast_api import VastConfig
 from store.metadata.vast_session import Database
 from store.metadata.vast_tx import Stamps
@@ -50,3 +51,22 @@ async def upgrade(config: VastConfig) -> int:
         await database.close()
     typer.echo("\n".join(f"made {each}" for each in done) or "nothing was missing")
     return 0
+
+
+async def migrate(path: Path, config: VastConfig) -> int:
+    """Copy the metadata of an SQLite file into VAST, printing how far that is."""
+    database = Database(config, Stamps(time.time_ns))
+    try:
+        await vast_start.start(database)
+        await copying.copy(path, database, _progress)
+    except errors.Error as exc:
+        typer.echo(exc.summary, err=True)
+        return 1
+    finally:
+        await database.close()
+    typer.echo("everything was copied and is the same; set metadata to vast")
+    return 0
+
+
+def _progress(subject: str, done: int, total: int) -> None:
+    typer.echo(f"{subject}: {done} of {total}")

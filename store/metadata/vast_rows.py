@@ -242,26 +242,29 @@ def _referred(tx: Tx, references: Iterable[tuple[str, str]]) -> bool:
     return True
 
 
+def columns_of_put(put: Put) -> dict[str, Any]:
+    """The columns of a document that is to be written, but for its name and version."""
+    columns = columns_of(put)
+    return {
+        "created_ns": put.created_ns,
+        "updated_ns": put.updated_ns,
+        "classes": text_of(columns.classes),
+        "related": text_of(columns.related) if columns.related else None,
+        "sort_text": columns.sort_text,
+        "format": columns.format,
+        "codec": columns.codec,
+        "source_id": columns.source_id,
+        "frame_width": columns.frame_width,
+        "frame_height": columns.frame_height,
+        "private": put.private,
+        "document": packed(put.document),
+    }
+
+
 def _put(tx: Tx, puts: Sequence[Put], held: Mapping[Ref, Held]) -> None:
     fresh, changed = [], []
     for put in puts:
-        columns = columns_of(put)
-        row = {
-            "version": max(tx.number(), put.version + 1),
-            "created_ns": put.created_ns,
-            "updated_ns": put.updated_ns,
-            "classes": text_of(columns.classes),
-            "related": text_of(columns.related) if columns.related else None,
-            "sort_text": columns.sort_text,
-            "format": columns.format,
-            "codec": columns.codec,
-            "source_id": columns.source_id,
-            "frame_width": columns.frame_width,
-            "frame_height": columns.frame_height,
-            "private": put.private,
-            "document": packed(put.document),
-            "guard": tx.nonce,
-        }
+        row = {**columns_of_put(put), "version": max(tx.number(), put.version + 1), "guard": tx.nonce}
         if put.ref in held:
             changed.append((held[put.ref].row_id, row))
         else:

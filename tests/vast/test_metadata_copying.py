@@ -1,0 +1,202 @@
+"""`tams-store migrate`: everything arrives, once, however often it is interrupted."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from store import errors
+from store.__main__ import app
+from store.domain import analytics
+from store.metadata import copying
+from store.metadata.copying import NotEqual, copy
+from store.metadata.keys import EVERYTHING, KeyQuery, PutKey
+from store.metadata.protocol import Metadata
+from store.metadata.query import Query, SegmentQuery, Sort
+from store.metadata.rows import Change, Delete, Kind, Reference
+from store.metadata.sqlite import Sqlite, open_sqlite
+from store.metadata.vast_predicates import equal
+from store.timerange import ETERNITY, NEVER, TimeRange
+from tests.contract.metadata_support import (
+    adding,
+    deleting,
+    event,
+    flow,
+    get,
+    media_object,
+    put,
+    put_all,
+    segment,
+    view,
+    walk,
+)
+from tests.vast.metadata_support import opened
+from tests.vast_emulator import Fault
+
+FLOWS = 40
+
+
+async def _fill(store: Metadata) -> None:
+    await put_all(
+        store,
+        [
+            put(
+                flow(
+                    f"f{n:03}", *([["a"], ["b"], []][n % 3]), label=f"l{n % 7}", tags={"n": str(n % 4)},
+                    format="video",
+                ),
+                at_ns=n,
+            )
+            for n in range(FLOWS)
+        ],
+    )  # fmt: skip
+    await put_all(
+        store, [put({"id": "s"}, kind=Kind.SOURCE), put({"id": "w", "url": "u"}, kind=Kind.WEBHOOK)]
+    )
+    first = await get(store, "f000")
+    made = [media_object(f"o{n}", "f000", size_bytes=n) for n in range(30)]
+    await store.allocate([*made, media_object("init", "f000")], first.ref, first.version, None)
+    for n in range(0, FLOWS, 4):
+        row = await get(store, f"f{n:03}")
+        batch = [segment(f"o{k}", 10 * k, 10 * k + 5, init_object_id="init") for k in range(n // 2, 25)]
+        announce = [event(n)]
+        await store.add_segments(adding(row, *batch, announce=lambda *_, told=announce: told, now_ns=99))
+    await store.delete_segments(deleting("f000", TimeRange(0, 60)))
+    row = await get(store, "f001")
+    await store.write(Change(puts=(put(flow("f001", "b", label="new"), row.version),), events=(event(100),)))
+    row = await get(store, "f002")
+    await store.write(Change(deletes=(Delete(row.ref, row.version),)))
+    await store.hold(["o29"], Reference.STREAM, "holder", True)
+    await store.put_key(PutKey("a/key", 3, "x/y", 5, 5, data=b"\x00ab"))
+    spare = await store.reserve(replace(media_object("kept", ""), created_ns=400))
+    await store.put_key(PutKey("an/object", 3, "x/y", 6, 6, object=replace(spare, size_bytes=9)))
+    await store.forget_events(8)
+
+
+async def _seen(store: Metadata) -> list[Any]:
+    """All that a client of the protocol can see."""
+    found: list[Any] = [await store.events(0, 1_000), await store.keys(KeyQuery(EVERYTHING, 10))]
+    for kind in Kind:
+        for sort in (Sort.CREATED, Sort.LABEL):
+            found.append(await walk(store, Query(kind, None, 7, sort=sort)))
+    for within in (ETERNITY, NEVER, TimeRange(30, 80)):
+        found.append(await walk(store, Query(Kind.FLOW, view("a"), 5, timerange=within)))
+    found.append(await walk(store, Query(Kind.FLOW, view("b"), 5, tags=(("n", frozenset("1")),))))
+    for n in range(FLOWS):
+        found.append(await store.segments(SegmentQuery(f"f{n:03}", 100)))
+        found.append(await store.timerange(f"f{n:03}", ETERNITY))
+    for id in ("o1", "o20", "init"):
+        found.append(await store.object_page(id, Query(Kind.FLOW, view("a"), 5), None))
+    found.append(await store.object_facts([*(f"o{n}" for n in range(30)), "init", "kept"], view("b")))
+    found += [
+        await store.key("a/key"),
+        await store.key("an/object"),
+        await store.object_at("backend", "key/o3"),
+    ]
+    for work in (analytics.flow_usage, analytics.storage_usage, analytics.time_range_analysis):
+        found.append(await work(store))
+    return found
+
+
+@pytest.fixture
+async def source(tmp_path: Path) -> AsyncIterator[Sqlite]:
+    store = await open_sqlite(tmp_path / "metadata.sqlite")
+    await _fill(store)
+    yield store
+    await store.close()
+
+
+def _silent(*_: object) -> None:
+    """No report."""
+
+
+async def test_everything_arrives_and_goes_on_as_before(
+    source: Sqlite, tmp_path: Path, start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "BATCH", 7)
+    told: list[tuple[str, int, int]] = []
+    async with opened(start(scramble=True)) as vast:
+        await copy(tmp_path / "metadata.sqlite", vast.database, lambda *said: told.append(said))
+        assert await _seen(vast) == await _seen(source)
+        assert all(done <= total for _, done, total in told)
+        for store in (source, vast):
+            row = await get(store, "f004")
+            results = await store.add_segments(adding(row, segment("o1", 22, 24), segment("x", 1_000, 1_010)))
+            assert [error is None for error in results] == [False, True]
+            await store.hold(["o29"], Reference.STREAM, "holder", False)
+            await store.write(Change(events=(event(200),)))
+        events = [[each.event for each in await store.events(0, 100)] for store in (source, vast)]
+        assert events[0] == events[1]
+        assert set(await vast.collect(1_000, 50)) == set(await source.collect(1_000, 50))
+
+
+async def test_an_interrupted_copy_goes_on_where_it_was(
+    source: Sqlite, tmp_path: Path, emulator: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "BATCH", 11)
+    monkeypatch.setattr(copying, "BATCH_S", 0.2)
+    path = tmp_path / "metadata.sqlite"
+    async with opened(emulator) as vast:
+        for skip in (3, 9, 21, 40):
+            emulator.faults.add(Fault("drop", "insert", skip=skip, times=None))
+            with pytest.raises(errors.Unavailable):
+                await copy(path, vast.database, _silent)
+            emulator.faults.clear()
+        monkeypatch.setattr(copying, "BATCH_S", 60.0)
+        reports: list[int] = []
+        await copy(path, vast.database, lambda name, done, total: reports.append(done))
+        assert reports[0] > 0
+        assert await _seen(vast) == await _seen(source)
+        with pytest.raises(errors.BadRequest, match="something already"):
+            await copy(path, vast.database, _silent)
+
+
+async def test_a_difference_is_found(source: Sqlite, tmp_path: Path, emulator: Any) -> None:
+    async with opened(emulator) as vast:
+        with pytest.MonkeyPatch.context() as patch:
+
+            async def nothing(*_: object) -> None:
+                return None
+
+            patch.setattr(copying, "_verify", nothing)
+            patch.setattr(copying, "DONE", f"{copying.PREFIX}else")
+            await copy(tmp_path / "metadata.sqlite", vast.database, _silent)
+
+        def tamper(tx: Any) -> None:
+            ((row_id,),) = tx.select("objects", (), equal("id", "o7"), row_ids=True)
+            tx.update("objects", [row_id], {"flow_id": ["another"]})
+
+        await vast.database.write(tamper)
+        with pytest.raises(NotEqual, match="objects"):
+            await copy(tmp_path / "metadata.sqlite", vast.database, _silent)
+
+
+def test_the_command_copies_once(tmp_path: Path, emulator: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fill() -> None:
+        store = await open_sqlite(tmp_path / "metadata.sqlite")
+        await put_all(store, [put(flow("f"))])
+        await store.close()
+
+    asyncio.run(fill())
+    for name, value in {
+        "CONFIG": str(tmp_path / "none.toml"),
+        "DATA": str(tmp_path),
+        "VAST__ENDPOINTS": f'["{emulator.endpoint}"]',
+        "VAST__BUCKET": emulator.bucket,
+        "VAST__ACCESS_KEY": emulator.access_key,
+        "VAST__SECRET_KEY": emulator.secret_key,
+    }.items():
+        monkeypatch.setenv(f"TAMS_{name}", value)
+    words = ["migrate", "--from", "sqlite", "--to", "vast"]
+    first = CliRunner().invoke(app, words)
+    assert first.exit_code == 0, first.output
+    assert "resources: 1 of 1" in first.output
+    second = CliRunner().invoke(app, words)
+    assert (second.exit_code, "something already" in second.output) == (1, True)
+    assert CliRunner().invoke(app, ["migrate", "--from", "vast", "--to", "sqlite"]).exit_code == 2
