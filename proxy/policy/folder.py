@@ -31,14 +31,13 @@ class FolderPolicy:
         self._seen = signature(folder)
         self._policy = load(folder)
         self._checked_s = now()
-        self._watched = False
+        self._reading = False
         _warn(self._policy)
 
     def current(self) -> Policy:
-        """The policy of now, at most one second old; watched, what is in force."""
+        """The policy of now, at most one second old; while a change is read on a thread, the one before."""
         now = self._now()
-        if not self._watched and (now - self._checked_s >= LOOK_S or now < self._checked_s):
-            self._checked_s = now
+        if not self._reading and (now - self._checked_s >= LOOK_S or now < self._checked_s):
             changed = self._changed()
             if changed is not None:
                 self._take(changed, self._read())
@@ -46,18 +45,20 @@ class FolderPolicy:
 
     async def watch(self) -> None:
         """Look for changes until cancelled. Reading happens on a thread: a large policy stops nobody."""
-        self._watched = True
-        try:
-            while True:
-                await asyncio.sleep(WATCH_S)
-                changed = self._changed()
-                if changed is not None:
-                    self._take(changed, await asyncio.to_thread(self._read))
-        finally:
-            self._watched = False
+        while True:
+            await asyncio.sleep(WATCH_S)
+            changed = self._changed()
+            if changed is None:
+                continue
+            self._reading = True
+            try:
+                self._take(changed, await asyncio.to_thread(self._read))
+            finally:
+                self._reading = False
 
     def _changed(self) -> Signature | None:
         """The signature of files that have changed and settled."""
+        self._checked_s = self._now()
         seen = signature(self.folder)
         if seen == self._seen:
             return None
