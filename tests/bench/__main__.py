@@ -7,6 +7,7 @@ import os
 from tests.bench.api import reading, starting
 from tests.bench.forward import forwarding
 from tests.bench.keyvalue import keyvalue
+from tests.bench.policy_snapshot import snapshots
 from tests.bench.table import show
 
 if __name__ == "__main__":
@@ -17,6 +18,7 @@ if __name__ == "__main__":
             *reading(rounds=rounds, seconds=seconds),
             *forwarding(rounds, seconds),
             *keyvalue(rounds, seconds),
+            *snapshots(),
             *starting(rounds),
         ]
     )
