@@ -15,12 +15,13 @@ from starlette.applications import Starlette
 import store.errors
 import store.settings
 from proxy import __version__
-from proxy.asgi import App, Doors, Files, ProxyApp, Receive, Scope, Send
+from proxy.asgi import App, Doors, Files, ProxyApp, Receive, Refusals, Scope, Send
 from proxy.asked import Limits
 from proxy.audit import Journal
 from proxy.banner import banner
 from proxy.cors import Cors
 from proxy.errors import BadRequest, Error, InvalidSettings, NotFound, TooLarge
+from proxy.events import OwnerLapsed, Watcher
 from proxy.gate import Gate
 from proxy.identity.authenticate import Authenticator, create
 from proxy.identity.endpoint import resource_route, routes
@@ -28,6 +29,7 @@ from proxy.identity.issuer import resource_metadata
 from proxy.identity.keyring import Keyring
 from proxy.identity.principal import Principal
 from proxy.keyvalue import KeyAsked, KeyValue, RawHeaders
+from proxy.live import LiveEvents, origin_of
 from proxy.mounts import mounted
 from proxy.objects import NO_MEDIA
 from proxy.policy.files import InvalidPolicy
@@ -43,9 +45,11 @@ from proxy.upstream.embedded import Embedded
 from proxy.upstream.open import open_upstream
 from proxy.upstream.parts import Clock
 from proxy.upstream.protocol import Upstream
-from store.app import run_store
+from store.app import Running, run_store
 from store.asgi import Disconnected, check_encoding, read_body, send_response
+from store.domain.webhooks import refresh_owner
 from store.door import Door
+from store.events.admission import deciding
 from store.http import utc_now
 from store.logs import lines, set_up
 from store.media.serve import LocalMedia
@@ -53,6 +57,7 @@ from store.media.signing import key_of
 from store.media.stream import fields_of
 from store.models.parsing import load
 from store.routes import keys as key_routes
+from store.routes.events import EventRoutes
 from store.routing import Router, decode_query
 from store.server import server
 from store.settings import StoreSettings, parse
@@ -206,6 +211,7 @@ class Behind:
     files: Files | None
     check: Callable[[], Awaitable[object]]
     keys: LocalKeys | None = None
+    running: Running | None = None
 
 
 @asynccontextmanager
@@ -228,6 +234,7 @@ async def _embedded(settings: Settings, keyring: Keyring) -> AsyncIterator[Behin
             LocalFiles(running.media),
             running.store.metadata.check,
             LocalKeys(running.keys),
+            running,
         )
 
 
@@ -272,10 +279,30 @@ def _assemble(
     if behind.keys is not None:
         rate = settings.keys.rate()
         keys = KeyValue(behind.keys, authenticator, sights, lambda: policy.current().classes, rate, journal)
-    doors = Doors(_open_doors(settings, behind, policy, authenticator), behind.media, behind.files, keys)
     metadata_url = f"{settings.base_url()}{RESOURCE_PATH}"
-    app = ProxyApp(gate, authenticator, plumbing, doors, metadata_url, journal)
+    live, seen = None, None
+    if behind.running is not None:
+        watcher, streams = _events(behind.running, sights, behind.upstream)
+        refusals = Refusals(authenticator, metadata_url, plumbing.stamp)
+        origins, seen = (*settings.cors_origins, origin_of(settings.base_url())), watcher.seen
+        live = LiveEvents(streams, authenticator, refusals, journal, origins, seen)
+    open_doors = _open_doors(settings, behind, policy, authenticator)
+    doors = Doors(open_doors, behind.media, behind.files, keys, live)
+    app = ProxyApp(gate, authenticator, plumbing, doors, metadata_url, journal, seen)
     return Cors(app, settings.cors_origins, (settings.api_key_header,) if settings.api_key_header else ())
+
+
+def _events(running: Running, sights: PolicySights, upstream: Upstream) -> tuple[Watcher, EventRoutes]:
+    """Begin to deliver events to those who may see them, and say who may listen."""
+    metadata, now_ns = running.store.metadata, running.store.now_ns
+
+    async def refresh(webhook_id: str, known: bytes, fresh: bytes) -> None:
+        await refresh_owner(metadata, webhook_id, known, fresh, now_ns())
+
+    watcher = Watcher(sights, upstream, time.time, refresh)
+    admit = deciding(watcher.admit, OwnerLapsed, Error)
+    running.events.deliver(admit, watcher.know)
+    return watcher, EventRoutes(running.events.live, admit)
 
 
 def _open_doors(
@@ -334,7 +361,7 @@ def application(settings: Settings) -> App:
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
             await send({"type": "lifespan.shutdown.complete"})
-        elif scope["type"] == "http":
+        else:
             await running[0](scope, receive, send)
 
     return app

@@ -33,6 +33,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[str, str]]
+EVENTS_PATH = b"/events"
 _log = logging.getLogger(__name__)
 _REQUEST_ID = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")
 
@@ -77,16 +78,17 @@ class Files(Protocol):
 class Doors:
     """Paths that do not pass the gate. `open`: by exact path, for anyone. `media`: signed media, whose
     signature authorises. `files`: media behind unsigned URLs, which the gate admits to. `keys`: the
-    key-value API, which has a table and a gate of its own."""
+    key-value API, which has a table and a gate of its own. `live`: live events, and all WebSockets."""
 
     open: Mapping[bytes, App]
     media: App | None = None
     files: Files | None = None
     keys: App | None = None
+    live: App | None = None
 
 
 class ProxyApp:
-    """One HTTP request in, one answer out."""
+    """One HTTP request in, one answer out. `seen` is told who calls."""
 
     def __init__(
         self,
@@ -96,17 +98,31 @@ class ProxyApp:
         doors: Doors,
         metadata_url: str | None,
         journal: Journal,
+        seen: Callable[[Principal], None] | None = None,
     ) -> None:
         self._gate = gate
+        self._seen = seen
         self._journal = journal
         self._authenticator = authenticator
         self._plumbing = plumbing
         self._doors = doors
-        self._metadata_url = metadata_url
+        self._refusal = Refusals(authenticator, metadata_url, plumbing.stamp)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one HTTP request."""
+        """Answer one HTTP request, or one WebSocket."""
         path: bytes = scope["raw_path"]
+        if path == EVENTS_PATH or scope["type"] == "websocket":
+            await (self._doors.live or self._without_events)(scope, receive, send)
+            return
+        await self._http(path, scope, receive, send)
+
+    async def _without_events(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await self._http(scope["raw_path"], scope, receive, send)
+
+    async def _http(self, path: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         app = self._doors.open.get(path)
         if app is None and path.startswith(b"/media/") and scope["query_string"].find(b"signature=") >= 0:
             app = self._doors.media
@@ -138,6 +154,8 @@ class ProxyApp:
         found = self._plumbing.match(scope["raw_path"])
         query = self._plumbing.query(scope["query_string"])
         principal = await who(self._authenticator, scope, decision)
+        if self._seen is not None:
+            self._seen(principal)
         rule, params = find_rule(found, scope["method"])
         decision.rule = rule
         if self._authenticator.config.allow_url_token:
@@ -173,7 +191,19 @@ class ProxyApp:
             content_type=found.content_type,
         )
 
-    def _refusal(self, error: Error) -> tuple[int, Headers, bytes]:
+
+class Refusals:
+    """What each error is answered with."""
+
+    def __init__(
+        self, authenticator: Authenticator, metadata_url: str | None, stamp: Callable[[], str]
+    ) -> None:
+        self._authenticator = authenticator
+        self._metadata_url = metadata_url
+        self._stamp = stamp
+
+    def __call__(self, error: Error) -> tuple[int, Headers, bytes]:
+        """Status, headers and body."""
         headers: Headers = [("content-type", "application/json")]
         basic = self._authenticator.config.allow_basic
         headers += [
@@ -184,7 +214,7 @@ class ProxyApp:
             headers.append(("allow", ", ".join(error.allow)))
         if error_retry_s(error) is not None:
             headers.append(("retry-after", str(error_retry_s(error))))
-        return STATUS[type(error)], headers, error_body(error, self._plumbing.stamp())
+        return STATUS[type(error)], headers, error_body(error, self._stamp())
 
 
 async def who(authenticator: Authenticator, scope: Scope, decision: Decision) -> Principal:

@@ -26,15 +26,15 @@ def redacted(body: bytes, kind: Body, related: Mapping[str, frozenset[str]], see
     visible = frozenset(name for name, classes in related.items() if sees(classes))
     document = orjson.loads(body)
     if kind is Body.DOCUMENTS:
-        return orjson.dumps([_document(item, visible) for item in document])
+        return orjson.dumps([visible_part(item, visible) for item in document])
     if kind is Body.COLLECTION:
         return orjson.dumps(_items(document, visible))
     if kind is Body.OBJECT:
         return orjson.dumps(_object(document, visible))
-    return orjson.dumps(_document(document, visible))
+    return orjson.dumps(visible_part(document, visible))
 
 
-def _document(document: dict[str, Any], visible: frozenset[str]) -> dict[str, Any]:
+def visible_part(document: dict[str, Any], visible: frozenset[str]) -> dict[str, Any]:
     """A source or a flow; a list that has nothing left is left out, as if it had never been."""
     result = dict(document)
     for name in _LISTS:

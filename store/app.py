@@ -42,7 +42,7 @@ from store.media.signing import Lifetime, Signer, key_of
 from store.metadata.opening import open_metadata
 from store.params import Params
 from store.rate import Rate
-from store.routes.events import PATH, Caller, EventRoutes, refuse_socket
+from store.routes.events import PATH, Anybody, EventRoutes, refuse_socket
 from store.routes.keys import MOUNT, KeyRoutes, KeyValueApp
 from store.routes.keys import Limits as KeyLimits
 from store.routes.table import ROUTES, Operation
@@ -192,7 +192,7 @@ class StoreApp:
     def __init__(self, running: Running, max_body_bytes: int) -> None:
         self._store = running.store
         self._media = running.media
-        self._events = EventRoutes(running.events.live)
+        self._events = EventRoutes(running.events.live, everybody)
         self._keys = KeyValueApp(running.keys, running.key_rate, time.time)
         self._router: Router[Operation] = Router(ROUTES)
         self._max_body_bytes = max_body_bytes
@@ -204,7 +204,7 @@ class StoreApp:
         """Answer one HTTP request, or one WebSocket."""
         path: bytes = scope["raw_path"]
         if path == PATH:
-            await self._events(Caller(), scope, receive, send)
+            await self._events(Anybody(), scope, receive, send)
             return
         if scope["type"] == "websocket":
             await receive()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from store.asgi import App
 from store.http import error_body, utc_now
@@ -14,6 +16,9 @@ from store.http import error_body, utc_now
 HEADER_TIMEOUT_S = 20
 KEEP_ALIVE_S = 75
 MAX_HEADERS_BYTES = 64 * 1024
+MAX_MESSAGE_BYTES = 16 << 20
+_quiet = logging.getLogger("store.websocket")
+_quiet.setLevel(logging.WARNING)
 
 
 class StrictProtocol(HttpToolsProtocol):
@@ -93,6 +98,14 @@ class StrictProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
+class QuietWebSocket(WebSocketsSansIOProtocol):
+    """A WebSocket whose URL, and a token in it, is not logged."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.logger = _quiet
+
+
 def server(app: App, host: str, port: int) -> uvicorn.Server:
     """A server for one process; nothing of the client's headers changes who it is taken for."""
     config = uvicorn.Config(
@@ -101,7 +114,9 @@ def server(app: App, host: str, port: int) -> uvicorn.Server:
         port=port,
         http=StrictProtocol,
         loop="uvloop",
-        ws="none",
+        ws=QuietWebSocket,
+        ws_max_size=MAX_MESSAGE_BYTES,
+        ws_per_message_deflate=False,
         lifespan="on",
         log_config=None,
         access_log=False,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Protocol
@@ -55,22 +56,41 @@ class Refused(OSError):
 
 
 class Names:
-    """Asks the system for addresses, on threads of its own, so that names that do not answer keep nobody else
-    waiting. To be closed."""
+    """Asks the system for addresses, on threads of its own: names that do not answer keep nobody waiting,
+    nor the process from ending. At most `most` are asked for at once."""
 
-    def __init__(self, threads: int = 16) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="webhook-names")
+    def __init__(self, most: int = 64) -> None:
+        self._free = asyncio.Semaphore(most)
 
     async def __call__(self, host: str) -> list[str]:
         """The addresses of a name."""
-        found = await asyncio.get_running_loop().run_in_executor(
-            self._pool, lambda: socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-        )
-        return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[list[str]] = loop.create_future()
 
-    def close(self) -> None:
-        """Wait for nothing that is still asked."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        def settle(found: list[str], error: OSError | UnicodeError | None) -> None:
+            self._free.release()
+            if answer.done():
+                return
+            if error is None:
+                answer.set_result(found)
+            else:
+                answer.set_exception(error)
+
+        def ask() -> None:
+            found: list[str] = []
+            failed = None
+            try:
+                entries = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+                found = list(dict.fromkeys(str(entry[4][0]) for entry in entries))
+            except (OSError, UnicodeError) as exc:
+                failed = exc
+            # The loop may have ended before the answer came.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(settle, found, failed)
+
+        await self._free.acquire()
+        threading.Thread(target=ask, name=f"name {host}"[:40], daemon=True).start()
+        return await answer
 
 
 class Pinned(AbstractResolver):

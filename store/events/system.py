@@ -64,8 +64,7 @@ async def run_events(
     streams: int,
 ) -> AsyncIterator[Events]:
     """Listen to the outbox for as long as the context lasts. `streams`: how many live ones there may be."""
-    names = Names()
-    sender = HttpSender(addresses, names, time.time)
+    sender = HttpSender(addresses, Names(), time.time)
     tail = Tail(metadata)
     live = Live(LiveParts(metadata, tail, renderer, seal, renderer.now_ns, streams))
     events = Events(metadata, tail, renderer, sender, seal, live, holder, renderer.now_ns)
@@ -77,4 +76,3 @@ async def run_events(
             await events.deliveries.stop()
         await tail.stop()
         await sender.close()
-        names.close()

@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from store.asgi import Message, Receive, Scope, Send, send_response
 from store.errors import Error, MethodNotAllowed
-from store.events.admission import Admit, everybody
+from store.events.admission import Admit
 from store.events.bodies import Options
 from store.events.live import Listener, Live
 from store.events.live import Message as Told
@@ -33,31 +34,45 @@ async def _always() -> bool:
     return True
 
 
+class Caller(Protocol):
+    """On whose behalf somebody listens. `owner` as `Admit` takes it."""
+
+    @property
+    def name(self) -> str:
+        """What the ids of events are bound to."""
+
+    @property
+    def owner(self) -> bytes | None:
+        """Opaque."""
+
+    @property
+    def is_known(self) -> Callable[[], Awaitable[bool]]:
+        """Whether the caller's credential still counts."""
+
+
 @dataclass(frozen=True, slots=True)
-class Caller:
-    """On whose behalf somebody listens. The store alone asks nobody."""
+class Anybody:
+    """The caller of the store alone, which asks nobody who they are."""
 
     name: str = ""
     owner: bytes | None = None
-    admit: Admit = everybody
     is_known: Callable[[], Awaitable[bool]] = _always
 
 
 class EventRoutes:
-    """Answers GET /events for a caller that may."""
+    """Answers GET /events for a caller that may. `admit` decides what each hears."""
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: Live, admit: Admit) -> None:
         self._live = live
+        self._admit = admit
 
-    async def __call__(
-        self, caller: Caller, scope: Scope, receive: Receive, send: Send, query: bytes | None = None
-    ) -> None:
-        """Answer an HTTP request or a WebSocket. `query` instead of the scope's."""
+    async def __call__(self, caller: Caller, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer an HTTP request or a WebSocket."""
         socket = scope["type"] == "websocket"
         if socket:
             await receive()
         try:
-            listener = _listener(caller, scope, scope["query_string"] if query is None else query)
+            listener = _listener(caller, self._admit, scope)
             with self._live.place():
                 position = await self._live.start(listener)
                 if socket:
@@ -105,10 +120,10 @@ class EventRoutes:
                 )
 
 
-def _listener(caller: Caller, scope: Scope, raw_query: bytes) -> Listener:
+def _listener(caller: Caller, admit: Admit, scope: Scope) -> Listener:
     if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD"):
         raise MethodNotAllowed("This path does not take this method.", allow=("GET", "HEAD"))
-    query = Params(decode_query(raw_query))
+    query = Params(decode_query(scope["query_string"]))
     after = query.text("after")
     # A browser that connects anew says by the header how far it has come, and repeats the query of old.
     for name, value in scope["headers"]:
@@ -117,7 +132,7 @@ def _listener(caller: Caller, scope: Scope, raw_query: bytes) -> Listener:
     return Listener(
         caller.name,
         caller.owner,
-        caller.admit,
+        admit,
         Filters.of_query(query),
         Options.of_query(query),
         after,

@@ -171,7 +171,7 @@ async def test_names_that_lead_nowhere_and_bad_urls_are_answers_too() -> None:
 
 async def test_the_system_knows_this_machine() -> None:
     names = Names(1)
-    try:
-        assert await names("127.0.0.1") == ["127.0.0.1"]
-    finally:
-        names.close()
+    assert await names("127.0.0.1") == ["127.0.0.1"]
+    with pytest.raises((OSError, UnicodeError)):
+        await names("a..b")
+    assert await names("127.0.0.2") == ["127.0.0.2"]
