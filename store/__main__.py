@@ -75,7 +75,7 @@ def serve() -> None:
 
 
 def _cluster() -> tuple[StoreSettings, VastConfig]:
-    """The settings, and how to reach the cluster that they name. Ends the command where they cannot be used."""
+    """The settings, and how to reach the cluster that they name; ends the command if they cannot be used."""
     from store.metadata.opening import vast_config
 
     try:

@@ -106,8 +106,14 @@ class Vast:
             raise errors.Unavailable("The metadata database is closed.")
         task = asyncio.ensure_future(call)
         self._in_hand.add(task)
-        task.add_done_callback(self._in_hand.discard)
+        task.add_done_callback(self._over)
         return await asyncio.shield(task)
+
+    def _over(self, task: asyncio.Future[Any]) -> None:
+        """A call has ended. Its failure is looked at, since its caller may have gone away."""
+        self._in_hand.discard(task)
+        if not task.cancelled():
+            task.exception()
 
     async def _in_turn(self, turns: Sequence[int], work: Callable[[Tx], T]) -> T:
         deadline = time.monotonic() + self.database.config.deadline_s

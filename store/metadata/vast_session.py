@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 FIRST_PAUSE_S: Final = 0.004
 LONGEST_PAUSE_S: Final = 0.4
+GRACE_S: Final = 0.5
+"""How long ending a transaction may take when the time is over."""
 
 _PASSING = (
     Transient,
@@ -161,11 +163,15 @@ class _Call:
             return done
 
     def _roll_back(self, tx: Tx) -> None:
-        """End a transaction. One that cannot be reached ends by itself."""
+        """End a transaction, be there time left or not, since until its end it keeps others from its rows.
+        One that cannot be reached ends by itself."""
+        self._session.api.until(max(self._deadline, time.monotonic() + GRACE_S))
         try:
             self._session.api.rollback_transaction(tx.txid)
         except (*_PASSING, vastdb.errors.HttpError):
             return
+        finally:
+            self._session.api.until(self._deadline)
 
     def _pause(self, cause: BaseException) -> None:
         """Wait a little before another attempt. Raises what `cause` is to callers when it will not pass, or
