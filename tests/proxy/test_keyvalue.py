@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -217,10 +218,12 @@ async def test_an_expired_key_is_told_so(keyed: Keyed) -> None:
 async def test_a_key_that_is_deleted_counts_no_more(keyed: Keyed) -> None:
     assert await keyed.listed("instrument") == []
     keyed.file.write_text("[]")
-    answers = [await keyed.call("instrument", "GET", "/store/objects")]
-    while answers[-1].status_code == 200 and len(answers) < 10_000:
-        answers.append(await keyed.call("instrument", "GET", "/store/objects"))
-    assert refused(answers[-1], 401) == "Invalid or missing token"
+    answer = await keyed.call("instrument", "GET", "/store/objects")
+    async with asyncio.timeout(20):
+        while answer.status_code == 200:
+            await asyncio.sleep(0)
+            answer = await keyed.call("instrument", "GET", "/store/objects")
+    assert refused(answer, 401) == "Invalid or missing token"
 
 
 SCOPES = [
@@ -344,15 +347,16 @@ async def test_a_cursor_is_its_caller_s(keyed: Keyed) -> None:
     refused(await keyed.call("viewer", "GET", f"/store/objects?cursor={page['next_cursor']}"), 400)
 
 
-async def test_a_changed_policy_counts_for_the_next_request(keyed: Keyed) -> None:
+async def test_a_changed_policy_counts_soon(keyed: Keyed) -> None:
     await keyed.put("v/1")
     assert await keyed.listed("owner") == []
     changed = CLASSES_WITH_KEYS.replace("[v/, t/of-v/]", "[]").replace("[t/, ", "[t/, v/, ")
     (keyed.proxy.policies / "classes.yaml").write_text(changed)
-    for _ in range(10_000):
-        found = await keyed.listed("owner")
-        if found:
-            break
+    found: list[str] = []
+    async with asyncio.timeout(20):
+        while not found:
+            await asyncio.sleep(0)
+            found = await keyed.listed("owner")
     assert found == ["v/1"]
     assert (await keyed.call("owner", "GET", "/store/objects/v/1")).status_code == 200
 
