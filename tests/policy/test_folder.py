@@ -61,15 +61,15 @@ def test_a_change_comes_into_force_within_a_second(folder: Path, clock: Clock) -
         (
             "tuples.yaml",
             "- user: user:local/x\n  relation: raeder\n  object: auth_class:news\n",
-            "tuples.yaml:75",
+            "tuples.yaml:{after[1]}",
         ),
         ("tuples.yaml", "- user: [\n", "tuples.yaml:"),
         (
             "classes.yaml",
             "  more:\n    colour: red\n",
-            "classes.yaml:34: class more has the unknown key 'colour'",
+            "classes.yaml:{after[2]}: class more has the unknown key 'colour'",
         ),
-        ("model.fga", "type again\n  relations\n    define x: [nobody]\n", "model.fga:52:16"),
+        ("model.fga", "type again\n  relations\n    define x: [nobody]\n", "model.fga:{after[3]}:16"),
         ("clients.yaml", "  x: {scopes: [all]}\n", "clients.yaml: client 'x'"),
     ],
 )
@@ -79,6 +79,7 @@ def test_a_mistake_in_one_file_changes_nothing_and_is_told(
     policy = FolderPolicy(folder, clock)
     before = policy.current()
     good = (folder / name).read_text()
+    said = said.format(after=[good.count("\n") + below for below in range(4)])
     append(folder, "tuples.yaml", GRANT if name != "tuples.yaml" else "")
     append(folder, name, text)
     clock.now_s += 1
@@ -118,7 +119,7 @@ def test_a_file_that_may_still_be_written_is_left_alone_until_it_has_settled(
 
 def test_a_folder_that_is_wrong_from_the_start_is_refused(folder: Path, clock: Clock) -> None:
     append(folder, "classes.yaml", "other: 1\n")
-    with pytest.raises(InvalidPolicy, match="classes.yaml:33: the file has the unknown key 'other'"):
+    with pytest.raises(InvalidPolicy, match=r"classes.yaml:\d+: the file has the unknown key 'other'"):
         FolderPolicy(folder, clock)
 
 
