@@ -49,7 +49,8 @@ async def open_on_cluster(endpoint: str, access_key: str, secret_key: str, schem
     from store.metadata.vast import open_vast
     from store.metadata.vast_api import VastConfig
 
-    config = VastConfig((endpoint,), "vastdb", schema, access_key, secret_key)
+    # How long calls may take is tested apart, where this machine's load does not matter.
+    config = VastConfig((endpoint,), "vastdb", schema, access_key, secret_key, timeout_s=30, deadline_s=60)
     return await open_vast(config, now_ns=time.time_ns)
 
 
