@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import httpx
-import orjson
 from pydantic import Field
 from starlette.applications import Starlette
 
@@ -23,6 +22,7 @@ from proxy.cors import Cors
 from proxy.errors import BadRequest, Error, InvalidSettings, NotFound, TooLarge
 from proxy.events import OwnerLapsed, Watcher
 from proxy.gate import Gate
+from proxy.health import health
 from proxy.identity.authenticate import Authenticator, create
 from proxy.identity.endpoint import resource_route, routes
 from proxy.identity.issuer import resource_metadata
@@ -46,10 +46,14 @@ from proxy.upstream.open import open_upstream
 from proxy.upstream.parts import Clock
 from proxy.upstream.protocol import Upstream
 from store.app import Running, run_store
-from store.asgi import Disconnected, check_encoding, read_body, send_response
+from store.asgi import Disconnected, check_encoding, read_body
+from store.docs.document import describe
+from store.docs.pages import documentation
 from store.domain.webhooks import refresh_owner
 from store.door import Door
 from store.events.admission import deciding
+from store.events.desk import Desk as Desk
+from store.events.desk import open_desk as open_desk
 from store.http import utc_now
 from store.logs import lines, set_up
 from store.media.serve import LocalMedia
@@ -324,29 +328,13 @@ def _open_doors(
         found += routes(authenticator.local)
     endpoints = Starlette(routes=found)
     doors: dict[bytes, App] = {route.path.encode(): endpoints for route in found}
-    doors[b"/health"] = _health(behind, policy)
+    down = (store.errors.Error, Error)
+    doors[b"/health"] = health(behind.check, down, policy, __version__, utc_now)
+    if settings.documentation:
+        doors |= documentation(
+            settings.name, lambda: describe(settings.name, __version__, public_url, authorization=True)
+        )
     return doors
-
-
-def _health(behind: Behind, policy: FolderPolicy) -> App:
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        problems = []
-        try:
-            await behind.check()
-        except (store.errors.Error, Error):
-            problems.append("store")
-        policy.current()
-        document = {
-            "status": "unhealthy" if problems else "healthy",
-            "version": __version__,
-            "timestamp": utc_now(),
-            "policy": "invalid" if policy.problem else "in force",
-        }
-        status = 503 if problems else 200
-        headers = [("content-type", "application/json")]
-        await send_response(send, status, headers, orjson.dumps(document), head=scope["method"] == "HEAD")
-
-    return app
 
 
 def application(settings: Settings) -> App:

@@ -120,6 +120,9 @@ class ProxySettings(BaseModel):
     bulk_segments: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=10_000, description="Segments that one request may register."
     )
+    documentation: bool = Field(
+        default=True, description="Answer /docs, /redoc and /openapi.json, for anyone."
+    )
     cors_origins: tuple[str, ...] = Field(
         default=(), description="Origins of web pages that may call the API from a browser."
     )

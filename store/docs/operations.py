@@ -230,4 +230,15 @@ SPOKEN: Final[dict[str, Spoken]] = {
         "List deletions that go on in the background", _DELETIONS, DeletionRequest, "reverse_order"
     ),
     "GET_flow-delete-requests-request-id": _get("How far a deletion is", _DELETIONS, _a(DeletionRequest)),
+    **{
+        f"GET_{name}": _get(summary, "Operators", _a(dict[str, Any]), refuses=())
+        for name, summary in (
+            ("analytics-flow-usage", "How many flows of which formats there are"),
+            ("analytics-storage-usage", "How much is stored where, and how it is used"),
+            ("analytics-time-range-analysis", "How long segments are, and which times they cover"),
+            ("analytics-catalogue-summary", "How much there is of everything"),
+            ("vast-status", "Whether the metadata are in VAST, and whether that answers"),
+            ("vast-buckets", "The buckets that metadata are in"),
+        )
+    },
 }
