@@ -54,13 +54,15 @@ class Question:
 def worlds(draw: st.DrawFn) -> tuple[Model, list[Tuple], list[Question]]:
     model = draw(models().map(tidy).filter(is_plain))
     stored = draw(tuples(model, 12, 24))
+    # One that replaces a stored tuple is not asked about: a server of 1.18.1 may count the stored one too.
+    keys = {each.key for each in stored}
     questions = [
         Question(
             draw(st.sampled_from(("check", "check", "list"))),
             draw(askers),
             draw(st.sampled_from(RELATIONS)),
             draw(st.sampled_from(OBJECTS)),
-            tuple(draw(overlays(model, stored))),
+            tuple(each for each in draw(overlays(model, stored)) if each.key not in keys),
             draw(contexts),
         )
         for _ in range(CASES_OF_A_WORLD)
