@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from proxy import __version__
-from proxy.commands import clients, demo, keyring, keys, policy, token
+from proxy.commands import clients, demo, keyring, keys, policy, token, webhook
 from proxy.errors import InvalidSettings
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ app.command()(demo.demo)
 app.add_typer(keys.app, name="key")
 app.add_typer(keyring.app, name="keyring")
 app.add_typer(policy.app, name="policy")
+app.add_typer(webhook.app, name="webhook")
 
 
 def _version(wanted: bool) -> None:
