@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, auto
 
 from proxy.policy.protocol import Permissions
 from proxy.rules import Action
@@ -18,9 +18,9 @@ Classes = frozenset[str]
 class Verdict(Enum):
     """ALLOW it, answer as if the resource were absent (HIDE), or say that it is FORBIDDEN."""
 
-    ALLOW = "allow"
-    HIDE = "hide"
-    FORBID = "forbid"
+    ALLOW = auto()
+    HIDE = auto()
+    FORBID = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def initial_classes(caller: Caller, given: Classes) -> Classes | Refused:
         return Refused("You may not put on every one of these classes.")
     if caller.defaults and all(caller.may_assign(name) for name in caller.defaults):
         return caller.defaults
-    if caller.admin or (caller.default_class is not None and caller.may_assign(caller.default_class)):
+    if caller.admin or any(caller.may_assign(name) for name in caller.effective(given)):
         return given
     return Refused("Name the classes of what you create in the tag `auth_classes`.")
 

@@ -40,7 +40,7 @@ def segments(asked: Asked, ground: Ground, classes: Classes) -> Authorised:
             fact = ground.known.objects.get(name)
             if fact is None:
                 unknown.add(name)
-            elif fact.role != UNUSED and fact.witness is not None:
+            elif fact.witness is not None:
                 references.add((name, fact.witness))
                 target[("flow", fact.witness)] = fact.witness_classes
     body = asked.body
@@ -136,8 +136,7 @@ def media_verdict(
     if on_backend is Verdict.HIDE:
         return Verdict.HIDE
     if action is Action.READ:
-        seen = caller.admin or (fact.role != UNUSED and fact.witness is not None)
-        return on_backend if seen else Verdict.HIDE
+        return on_backend if caller.admin or fact.witness is not None else Verdict.HIDE
     if flow is None:
         return Verdict.ALLOW if caller.admin else Verdict.HIDE
     if caller.may(action, flow):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, auto
 
 from proxy.identity.principal import ADMIN, DELETE, READ, WRITE
 
@@ -44,26 +44,26 @@ class Target(Enum):
 class Check(Enum):
     """What is decided beyond the target's classes, mostly on the body."""
 
-    NOTHING = "nothing"
-    PUT_FLOW = "put flow"
-    TAG = "tag"
-    COLLECTION = "collection"
-    SEGMENTS = "segments"
-    STORAGE = "storage"
-    INSTANCE = "instance"
-    PUT_WEBHOOK = "webhook"
-    NEW_WEBHOOK = "new webhook"
-    NEW_PROFILE = "new profile"
+    NOTHING = auto()
+    PUT_FLOW = auto()
+    TAG = auto()
+    COLLECTION = auto()
+    SEGMENTS = auto()
+    STORAGE = auto()
+    INSTANCE = auto()
+    PUT_WEBHOOK = auto()
+    NEW_WEBHOOK = auto()
+    NEW_PROFILE = auto()
 
 
 class Body(Enum):
     """What of an answer may name hidden things."""
 
-    NOTHING = "nothing"
-    DOCUMENT = "document"
-    DOCUMENTS = "documents"
-    COLLECTION = "collection"
-    OBJECT = "object"
+    NOTHING = auto()
+    DOCUMENT = auto()
+    DOCUMENTS = auto()
+    COLLECTION = auto()
+    OBJECT = auto()
 
 
 @dataclass(frozen=True, slots=True)

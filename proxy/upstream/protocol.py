@@ -88,7 +88,7 @@ class ObjectFact(Protocol):
 
     @property
     def witness(self) -> str | None:
-        """A flow that refers to it and that the view sees."""
+        """A flow that refers to it and that the view sees; none for an unused one."""
 
     @property
     def witness_classes(self) -> frozenset[str]:

@@ -263,6 +263,8 @@ class Model:
         if flow is None or status != 200:
             return status
         flow.segments = {}
+        # What nothing refers to any more is garbage, gone sooner or later: nothing is said of it.
+        self.media = {m.id: m for m in self.media.values() if not m.registered or self.referring(m.id)}
         if not segments_only:
             del self.flows[flow_id]
             for other in self.flows.values():

@@ -89,6 +89,12 @@ def test_the_default_class_stands_for_no_class_only(default: str | None, held: s
     assert judge(caller(read="a x", denied="x", default=default), READ, classes(held)) is verdict
 
 
+def test_nothing_stands_for_no_class_without_a_default() -> None:
+    assert caller().effective(classes("")) == frozenset()
+    assert caller(default="d").effective(classes("")) == {"d"}
+    assert caller(default="d").effective(classes("a")) == {"a"}
+
+
 CHANGES = [
     # who; before; after; classes that deny; allowed
     (caller(write="a"), "a", "a", "", True),
@@ -105,6 +111,9 @@ CHANGES = [
     (caller(write="a", grant="b"), "a b c", "a", "", False),
     (caller(write="a", read="b", delete="b"), "a", "a b", "", False),
     (caller(write="a", grant="b", denied="b"), "a", "a b", "", False),
+    # What stays is nobody's to ask about.
+    (caller(write="a b"), "a k", "a k b", "", True),
+    (caller(write="a b"), "a b k", "a k", "", True),
     # A3: no more permissions than before.
     (caller(write="a", read="b", grant="b"), "a", "a b", "", False),
     (caller(write="a", delete="b", grant="b"), "a", "a b", "", False),

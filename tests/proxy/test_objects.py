@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from proxy.asked import Authorised, Limits
+from proxy.asked import Asked, Authorised, Limits
 from proxy.decide import Caller, Verdict
 from proxy.errors import BadRequest, Error, Forbidden, NotFound, Unavailable
 from proxy.facts import is_weighty, later_refs, refs_of
@@ -77,14 +77,18 @@ def test_a_registration_rests_on_witnesses_and_on_what_is_unknown() -> None:
         {"object_id": "new", "get_urls": URLS},
         {"object_id": "new"},
         {"object_id": "hidden"},
+        {"object_id": "absent"},
+        {"object_id": "hidden", "init_object_id": "init2"},
     ]
     found = register(body)
-    assert list(found.refused) == [4]
+    assert list(found.refused) == [4, 5, 6]
     assert found.expect.classes == {("flow", "f"): {"a"}, ("flow", "g"): {"b"}}
     assert found.expect.references == {("seen", "g"), ("init", "g")}
     assert found.expect.unknown == {"new"}
-    plain = register(body[:3])
-    assert orjson.loads(plain.body) == body[:3]
+    spelt = Asked(rule("POST_flows-flowId-segments"), {"flowId": "f"}, [], b" as spelt", body[:3])
+    facts = known({"flow/f": "a"}, objects=OBJECTS)
+    assert authorise(spelt, ground(A, facts)).body == b" as spelt"
+    assert orjson.loads(register(body[4]).body) == body[4]
     admin = register(body, ADMIN)
     assert (admin.expect.classes, admin.expect.references) == ({("flow", "f"): {"a"}}, frozenset())
     assert orjson.loads(admin.body) == body
@@ -136,7 +140,10 @@ def test_storage_is_allocated_on_backends_that_may_be_written() -> None:
 def test_the_default_backend_is_checked_as_one_that_is_named() -> None:
     hidden = (Backend("h", classes=classes("v"), default=True), Backend("o", default=True), Backend("p"))
     none = (Backend("p"),)
-    assert refusal(BadRequest, None, A, *hidden) == refusal(BadRequest, None, A, *none)
+    words = refusal(BadRequest, None, A, *hidden)
+    assert words == refusal(BadRequest, None, A, *none)
+    assert "default" in words
+    assert "default" not in refusal(BadRequest, {"storage_id": "h"}, A, *hidden)
     refusal(Forbidden, None, caller("a v", "a"), *hidden)
     allocate(None, caller("a", "a v"), *hidden)
 
@@ -166,13 +173,15 @@ def test_instances_are_changed_by_the_writers_of_the_owning_flows() -> None:
         (A, OWN, NotFound),
         (ADMIN, OWN, NotFound),
         (ADMIN, None, NotFound),
-        # The owning flow went between two look-ups.
-        (A, Object("media", None, classes(""), ("gone",)), Unavailable),
     ):
         with pytest.raises(error):
             instances(who, "POST", about, url)
     with pytest.raises(BadRequest):
         instances(A, "POST", fact, [])
+    # The owning flow went between two look-ups.
+    with pytest.raises(Unavailable) as raised:
+        instances(A, "POST", Object("media", None, classes(""), ("gone",)), url)
+    assert raised.value.retry_after_s == 1
 
 
 def test_instances_on_a_backend_need_write_there() -> None:
@@ -288,6 +297,14 @@ FACTS: list[tuple[str, dict[str, str], object, list[tuple[str, str]], list[str]]
         [],
     ),
     ("POST_webhooks", {}, {"flow_ids": ["f"] * 1001}, [], []),
+    ("POST_webhooks", {}, {"flow_ids": ["f"] * 1000}, [("flow", "f")] * 1000, []),
+    (
+        "PUT_flows-flowId-flow-collection",
+        {"flowId": "f"},
+        [{"id": "m"}] * 1000,
+        [("flow", "f"), *[("flow", "m")] * 1000],
+        [],
+    ),
     ("POST_webhooks", {}, [], [], []),
     (
         "PUT_webhooks",

@@ -264,6 +264,15 @@ def test_members_are_readable_or_as_nonexistent() -> None:
         collect(A, BadRequest("no JSON"), collected())
 
 
+def test_members_are_seen_by_reading_alone() -> None:
+    there = {"flow/f": "a", "flow/read": "r", "flow/written": "w"}
+    who = caller("a r", "a w")
+    facts = known(there, collections={"f": items("written")}, **THERE)
+    assert document(collect(who, items("read"), facts)) == items("written", "read")
+    with pytest.raises(BadRequest):
+        collect(who, items("written"), facts)
+
+
 def test_hidden_members_stay_whatever_is_put() -> None:
     for wanted in ([], items("m")):
         found = collect(A, wanted, collected("h", "m"))
@@ -337,6 +346,8 @@ def test_a_new_webhook_watches_what_its_writer_reads() -> None:
         absent = {known_: held for known_, held in SEEN.items() if known_ != name}
         assert hidden == refused(BadRequest, "POST_webhooks", A, known(absent), WATCHED)
     assert document(authorise(asked("POST_webhooks", WATCHED), ground(ADMIN, known()))) == WATCHED
+    written = caller(write="a", creator=True, defaults="a")
+    assert "ids" in refused(BadRequest, "POST_webhooks", written, known(SEEN), WATCHED)
     refused(BadRequest, "POST_webhooks", ADMIN, known(), {"flow_ids": 5})
     refused(BadRequest, "POST_webhooks", A, known(), [])
     refused(Forbidden, "POST_webhooks", caller("a"), known(), {})
