@@ -178,11 +178,10 @@ def _facts(settings: StoreSettings) -> ServiceFacts:
 def _mechanisms(public_url: str) -> tuple[dict[str, Any], ...]:
     """TAMS 8.2 event-stream-common.json: webhooks, and our own live streams with where they are."""
     live = public_url + PATH.decode()
-    docs = f"{public_url}/docs"
     return (
         {"name": "webhooks"},
-        {"name": "server-sent-events", "docs": docs, "config": {"url": live}},
-        {"name": "websocket", "docs": docs, "config": {"url": f"ws{live.removeprefix('http')}"}},
+        {"name": "server-sent-events", "config": {"url": live}},
+        {"name": "websocket", "config": {"url": f"ws{live.removeprefix('http')}"}},
     )
 
 

@@ -66,3 +66,11 @@ def sealed_secret(seal: Seal, webhook_id: str, secret: str | None) -> str | None
 def opened_secret(seal: Seal, hook: Hook) -> str | None:
     """A webhook's secret. Raises `sealing.Unreadable` when the key is lost."""
     return None if hook.sealed is None else seal.open(hook.sealed, f"webhook {hook.id}")
+
+
+def resealed(seal: Seal, hook: Hook) -> str | None:
+    """A webhook's secret as it is to be kept: closed by the newest key, so that older ones may go. Raises
+    `sealing.Unreadable`."""
+    if hook.sealed is None or seal.is_current(hook.sealed, f"webhook {hook.id}"):
+        return hook.sealed
+    return sealed_secret(seal, hook.id, opened_secret(seal, hook))

@@ -52,9 +52,9 @@ class Lanes:
         return self._order[0] - 1 if self._order else self.reached
 
     @property
-    def has_room(self) -> bool:
-        """Whether more may be offered."""
-        return len(self._order) < self._room
+    def free(self) -> int:
+        """How many more may be offered."""
+        return self._room - len(self._order)
 
     @property
     def going(self) -> int:

@@ -15,7 +15,7 @@ from store.domain.draft import Draft, settled
 from store.errors import Error
 from store.events.admission import Admit, Lapsed
 from store.events.bodies import Renderer
-from store.events.hooks import Hook, opened_secret
+from store.events.hooks import Hook, opened_secret, resealed
 from store.events.lanes import Lanes
 from store.events.matching import names, wants
 from store.events.progress import KEPT_RESULTS, Progress, Result, progress_ref
@@ -23,7 +23,7 @@ from store.events.schedule import NS, Schedule
 from store.events.sealing import Seal, Unreadable
 from store.events.sender import Answer, Sender
 from store.events.signing import delivery_id, headers_of
-from store.events.tail import Tail
+from store.events.tail import Tail, cost_of
 from store.http import error_document
 from store.metadata.protocol import Metadata, Stale
 from store.metadata.rows import Change, Event, Kind, Put, Ref, StoredEvent
@@ -33,6 +33,9 @@ AT_ONCE = 32
 """Deliveries of one webhook that are under way at the same time, each of another flow."""
 ROOM = 512
 READ = 250
+REFILL = 64
+"""So many must be free before more are read, so that it is not done for each."""
+FRESH_COST = 5_000
 SAVE_S = 0.5
 IDLE_SAVE_S = 60.0
 PAUSE_S = 2.0
@@ -80,6 +83,9 @@ class Runner:
         self._woken = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended: Exception | None = None
+        self._stopping = False
+        self._fresh: dict[int, StoredEvent] = {}
+        self._fresh_cost = 0
 
     async def run(self) -> None:
         """Deliver until cancelled, or until the webhook is no more what it was or has ended.
@@ -113,12 +119,15 @@ class Runner:
         progress = Progress(hook.start) if kept is None else Progress.of(orjson.loads(kept.document))
         progress = progress.since(hook.start)
         self._version = kept.version if kept is not None else 0
-        if hook.status == "created":
-            progress = progress.afresh()
+        renewed = resealed(self._parts.seal, hook)
+        if hook.status == "created" or renewed != hook.sealed:
+            if hook.status == "created":
+                progress = progress.afresh()
             draft = Draft(self._parts.metadata)
             draft.admit(ref, row)
             draft.admit(mine, kept)
-            draft.put(ref, {**orjson.loads(row.document), "status": "started"})
+            private = {**orjson.loads(row.private or b"{}"), "sealed": renewed}
+            draft.put(ref, {**orjson.loads(row.document), "status": "started"}, orjson.dumps(private))
             draft.put(mine, progress.document(hook.id))
             await draft.commit(self._parts.now_ns())
             rows = await self._parts.metadata.rows([ref, mine])
@@ -142,18 +151,30 @@ class Runner:
     async def _fill(self) -> None:
         """Put what has happened into the lanes."""
         lanes, filters = self._lanes, self.hook.filters
-        while lanes.has_room:
-            found = await self._parts.tail.after(lanes.reached, READ)
+        while lanes.free >= REFILL:
+            found = await self._parts.tail.after(lanes.reached, min(READ, lanes.free))
             if not found:
                 return
             for stored in found:
-                if not lanes.has_room:
-                    return
                 event = stored.event
                 if names(filters, event):
                     lanes.offer(stored.sequence, event.flow_id or event.source_id or "")
+                    self._keep(stored)
                 else:
                     lanes.skip(stored.sequence)
+
+    def _keep(self, stored: StoredEvent) -> None:
+        """Hold an event in memory until it is first tried, while there are not too many."""
+        if self._fresh_cost < FRESH_COST:
+            self._fresh[stored.sequence] = stored
+            self._fresh_cost += cost_of(stored)
+
+    async def _event(self, sequence: int) -> StoredEvent | None:
+        kept = self._fresh.pop(sequence, None)
+        if kept is None:
+            return await self._parts.tail.event(sequence)
+        self._fresh_cost -= cost_of(kept)
+        return kept
 
     def _launch(self) -> None:
         for sequence in self._lanes.take(self._parts.now_ns(), AT_ONCE):
@@ -163,8 +184,13 @@ class Runner:
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self._ended = self._ended or task.exception()  # type: ignore[assignment]
+        if task.cancelled():
+            return
+        error = task.exception()
+        if isinstance(error, Exception):
+            self._ended = self._ended or error
+        elif self._ended is None and not self._stopping:
+            self._launch()
         self._woken.set()
 
     async def _rest(self) -> None:
@@ -183,7 +209,7 @@ class Runner:
         """One event, one attempt. Raises `_Ended`."""
         hook, parts = self.hook, self._parts
         try:
-            stored = await parts.tail.event(sequence)
+            stored = await self._event(sequence)
             message = None if stored is None else await self._message(stored.event)
         except Lapsed as exc:
             raise _Ended("error", str(exc)) from exc
@@ -246,6 +272,7 @@ class Runner:
 
     async def _stop(self) -> None:
         """Cut off what is under way, and keep what is known."""
+        self._stopping = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -97,7 +97,7 @@ class Tail:
             return False
         self._events += found
         self._sequences += [each.sequence for each in found]
-        self._cost += sum(map(_cost, found))
+        self._cost += sum(map(cost_of, found))
         self._last = found[-1].sequence
         self._forget()
         return True
@@ -108,7 +108,7 @@ class Tail:
             return
         drop = 0
         while self._cost > MOST_COST // 2 and drop < len(self._events):
-            self._cost -= _cost(self._events[drop])
+            self._cost -= cost_of(self._events[drop])
             drop += 1
         del self._events[:drop], self._sequences[:drop]
 
@@ -117,5 +117,6 @@ class Tail:
             woken.set()
 
 
-def _cost(stored: StoredEvent) -> int:
+def cost_of(stored: StoredEvent) -> int:
+    """What an event weighs in memory: one, and one for each of its segments."""
     return 1 + len(stored.event.body.get("segments", ()))

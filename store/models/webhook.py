@@ -36,7 +36,7 @@ EVENT_ALIASES: Final = {
 }
 FORBIDDEN_HEADERS: Final = frozenset(
     {"connection", "content-length", "content-type", "expect", "host", "keep-alive", "te", "trailer"}
-    | {"transfer-encoding", "upgrade"}
+    | {"transfer-encoding", "upgrade", "webhook-id", "webhook-timestamp", "webhook-signature"}
 )
 
 

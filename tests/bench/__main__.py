@@ -9,6 +9,7 @@ from tests.bench.forward import forwarding
 from tests.bench.keyvalue import keyvalue
 from tests.bench.policy_snapshot import snapshots
 from tests.bench.table import show
+from tests.bench.webhooks import delivering
 
 if __name__ == "__main__":
     quick = bool(os.environ.get("QUICK"))
@@ -19,6 +20,7 @@ if __name__ == "__main__":
             *forwarding(rounds, seconds),
             *keyvalue(rounds, seconds),
             *snapshots(),
+            *delivering(rounds),
             *starting(rounds),
         ]
     )

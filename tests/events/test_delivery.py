@@ -10,13 +10,15 @@ import pytest
 
 from store.errors import Unavailable
 from store.events.admission import Admitted, Lapsed
+from store.events.hooks import Hook, opened_secret
 from store.events.retention import KEPT_NS, forget_taken
 from store.events.schedule import Schedule
+from store.events.sealing import Seal, Unreadable
 from store.events.sender import Answer
 from store.events.signing import signature
 from store.metadata.rows import Event, Kind, Ref
 from tests.events.support import OK, Recorder, Sent, delivering, hook, status_is, until
-from tests.store.harness import Tams, running_tams, seconds
+from tests.store.harness import KEY, Tams, running_tams, seconds
 
 ALL = ["flows/created", "flows/updated", "flows/deleted", "sources/created"]
 DOWN = Answer(None, "The receiver cannot be reached.")
@@ -317,3 +319,31 @@ async def test_events_are_kept_until_every_webhook_has_them_or_they_are_too_old(
     await tams.flow()
     await tams.put(f"/service/webhooks/{made['id']}", {**made, "status": "disabled"}, 201)
     assert await kept(2 * KEPT_NS) == 0
+
+
+async def test_secrets_are_sealed_anew_when_the_key_was_rotated(tmp_path: Path) -> None:
+    recorder = Recorder()
+    async with running_tams(tmp_path) as tams:
+        made = await hook(tams, api_key_name="X-Key", api_key_value="secret")
+        older, newer = tams.store.seal, Seal((b"n" * 32, KEY))
+        tams.running.events.seal = newer
+        delivering(tams, recorder)
+        await status_is(tams, made["id"], "started")
+        await tams.flow()
+        await until(lambda: bool(recorder.sent))
+        row = (await tams.store.metadata.rows([Ref(Kind.WEBHOOK, made["id"])])).popitem()[1]
+    assert recorder.sent[0].headers["X-Key"] == "secret"
+    assert opened_secret(Seal((b"n" * 32,)), Hook.of(row)) == "secret"
+    with pytest.raises(Unreadable):
+        opened_secret(older, Hook.of(row))
+
+
+async def test_a_secret_whose_key_is_lost_ends_in_error(tams: Tams) -> None:
+    made = await hook(tams, api_key_name="X-Key", api_key_value="secret")
+    tams.running.events.seal = Seal((b"x" * 32,))
+    recorder = Recorder()
+    delivering(tams, recorder)
+    await tams.flow()
+    found = await status_is(tams, made["id"], "error")
+    assert "secret" in found["error"]["summary"]
+    assert not recorder.sent

@@ -44,7 +44,7 @@ def test_every_event_is_delivered_each_flow_in_order_whatever_happens(
     through: list[int] = []
 
     def fill() -> None:
-        while one.has_room and one.reached < len(flows):
+        while one.free and one.reached < len(flows):
             number = one.reached + 1
             if number in wanted:
                 one.offer(number, wanted[number])
@@ -162,12 +162,12 @@ def test_what_fails_too_long_is_given_up_also_across_restarts() -> None:
 def test_the_room_is_bounded() -> None:
     one = lanes(room=3)
     for number in range(1, 4):
-        assert one.has_room
+        assert one.free
         one.offer(number, "a")
-    assert not one.has_room
+    assert not one.free
     (first,) = one.take(0, 9)
     one.settled(first, delivered=True)
-    assert one.has_room
+    assert one.free
 
 
 def test_enabled_again_everything_that_waits_is_tried_at_once() -> None:
