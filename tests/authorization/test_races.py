@@ -14,7 +14,7 @@ import pytest
 
 from proxy.upstream import embedded
 from proxy.upstream.protocol import Known, Ref, Request, Response, View
-from tests.proxy.support import CLIENTS, Client, Proxy, flow_document, running, tuples
+from tests.proxy.support import CLIENTS, Client, Proxy, flow_document, running
 
 Between = Callable[[], Awaitable[object]]
 
@@ -198,12 +198,9 @@ async def test_16_no_read_succeeds_after_the_class_was_removed(proxy: Proxy) -> 
 async def test_a_body_that_comes_late_is_decided_on_the_permissions_of_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ahead = [0.0]
-
-    def now() -> float:
-        return time.time() + ahead[0]
-
-    monkeypatch.setattr("proxy.app.time", SimpleNamespace(time=now))
+    ahead_s = [0.0]
+    clock = SimpleNamespace(time=lambda: time.time() + sum(ahead_s))
+    monkeypatch.setattr("proxy.app.time", clock)
     async with running(tmp_path) as proxy:
         flow = await proxy.flow(["a"])
         token = await proxy.token("attacker")
@@ -211,8 +208,7 @@ async def test_a_body_that_comes_late_is_decided_on_the_permissions_of_then(
         async def body() -> AsyncIterator[bytes]:
             yield b'"la'
             without = {**CLIENTS, "attacker": Client(creator=True)}
-            (proxy.policies / "tuples.yaml").write_text(tuples(without))
-            ahead[0] += 2
+            await proxy.change_policy(without, lambda: ahead_s.append(2))
             yield b'te"'
 
         # The transport asks for the body piece by piece, as the proxy does.

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from tests.authorization.model import CLASSES, RELATIONS, Grant, Media, Model
-from tests.proxy.support import URL, Client, Proxy, flow_document, new_id, running, tuples, write_policy
+from tests.proxy.support import URL, Client, Proxy, flow_document, new_id, running, write_policy
 
 T = TypeVar("T")
 PEOPLE = ("alice", "bob", "carol", "dave", "admin")
@@ -66,6 +66,9 @@ class Clock:
 
     def __init__(self) -> None:
         self.ahead_s = 0.0
+
+    def hurry(self) -> None:
+        self.ahead_s += 2
 
     def time(self) -> float:
         return time.time() + self.ahead_s
@@ -263,8 +266,7 @@ class Machine(RuleBasedStateMachine):
     def change_the_policy(self, person: str, relation: str, name: str) -> None:
         self.model.grants ^= {(person, relation, name)}
         note(f"policy: {person} {relation} {name} {(person, relation, name) in self.model.grants}")
-        (self.folder / "policies" / "tuples.yaml").write_text(tuples(clients_of(self.model.grants)))
-        self.clock.ahead_s += 2
+        self.run(self.proxy.change_policy(clients_of(self.model.grants), self.clock.hurry))
 
     # Reads
 
