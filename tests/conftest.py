@@ -1,10 +1,14 @@
-"""What all tests share: how long Hypothesis looks for counter-examples."""
+"""What all tests share: no settings from outside, and how long Hypothesis looks for counter-examples."""
 
 from __future__ import annotations
 
 import os
 
 from hypothesis import Phase, settings
+
+# The settings of whoever runs the tests are not the tests' own.
+for _name in [name for name in os.environ if name.startswith("TAMS_")]:
+    del os.environ[_name]
 
 # The quick profile is the same everywhere and every time, and does not shrink for minutes: CI must not find
 # by chance what a change did not cause. HYPOTHESIS_PROFILE=search looks further, with fresh examples.

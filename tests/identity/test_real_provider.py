@@ -1,12 +1,11 @@
 """One real identity provider end to end: client credentials, signed and opaque tokens, revocation.
 
 It is npm's oidc-provider (OpenID certified), in a folder outside the tree:
-`npm install --prefix ~/.cache/tams-tests/oidc-provider oidc-provider@9`, or under $TAMS_TEST_CACHE.
+`npm install --prefix ~/.cache/tams-tests/oidc-provider oidc-provider@9`, or under $SUITES_CACHE.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import subprocess
@@ -22,10 +21,10 @@ from proxy.errors import Unauthenticated
 from proxy.identity.authenticate import create
 from proxy.identity.config import IdentityConfig, IntrospectionConfig, IssuerConfig
 from proxy.identity.credentials import Credential
+from tests.installed import CACHE
 
 pytestmark = pytest.mark.slow
 
-CACHE = Path(os.environ.get("TAMS_TEST_CACHE", Path.home() / ".cache" / "tams-tests"))
 FOLDER = CACHE / "oidc-provider"
 SCRIPT = Path(__file__).with_name("real_provider.mjs")
 

@@ -9,24 +9,17 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from tests.contract.media_servers import absent, free_port
+from tests.installed import binary
 
 _START_S = 60
-
-
-def binary() -> Path | None:
-    """Built outside the tree, by .ci/run where Go is present."""
-    cache = Path(os.environ.get("TAMS_TEST_CACHE", Path.home() / ".cache" / "tams-tests"))
-    found = shutil.which("openfga", path=f"{cache / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}")
-    return None if found is None else Path(found)
 
 
 @contextlib.contextmanager
 def running(*options: str) -> Iterator[str]:
     """The URL of a server with an empty memory; skips where there is none, fails where there must be."""
-    found = binary()
+    found = binary("openfga")
     if found is None:
         go = shutil.which("go", path=f"/usr/local/go/bin{os.pathsep}{os.environ.get('PATH', '')}")
         if go is None:
