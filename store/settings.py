@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -37,6 +35,7 @@ from store.kvconfig import InvalidStores, imported
 from store.media.config import Chain, FilesConfig, KeyFiles, S3Config
 from store.media.sigv4 import Keys
 from store.rate import Rate
+from store.serving import LimitSettings, MetricsSettings, Section, StopSettings, TlsSettings
 
 PREFIX = "TAMS_"
 CONFIG = "TAMS_CONFIG"
@@ -72,12 +71,6 @@ class InvalidSettings(Exception):
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
         super().__init__("\n".join(problems))
-
-
-class Section(BaseModel):
-    """A group of settings; unknown names are refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class BackendSettings(Section):
@@ -260,6 +253,11 @@ class StoreSettings(BaseSettings):
     public_url: str | None = Field(
         None, description="What clients call; by default http and the address listened on."
     )
+    workers: Annotated[int, Field(ge=1, le=64)] = Field(1, description="Processes that share the port.")
+    tls: TlsSettings = Field(TlsSettings(), description="TLS on the port itself.")
+    limits: LimitSettings = Field(LimitSettings(), description="What one worker process bears.")
+    stop: StopSettings = Field(StopSettings(), description="How the server stops.")
+    metrics: MetricsSettings = Field(MetricsSettings(), description="Figures for Prometheus.")
     data: Path = Field(Path("data"), description="The folder of metadata, local media and secrets.")
     name: str = Field("TAMS", description="The service's name, until POST /service sets another.")
     description: str = Field("A Time-addressable Media Store", description="Its description, likewise.")
@@ -298,6 +296,8 @@ class StoreSettings(BaseSettings):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         problems = self.vast.problems() if self.metadata == "vast" else []
+        if self.tls.certificate is None and self.tls.key is not None:
+            problems.append(f"{PREFIX}TLS__CERTIFICATE: a key without a certificate is of no use")
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -312,7 +312,8 @@ class StoreSettings(BaseSettings):
         if self.public_url is not None:
             return self.public_url.rstrip("/")
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        scheme = "http" if self.tls.certificate is None else "https"
+        return f"{scheme}://{host}:{self.port}"
 
     def backends(self) -> list[FilesConfig | S3Config]:
         """The configured storage backends, or the default one on local files."""
