@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
-from urllib.parse import quote_plus
+from typing import Annotated
 
-import httpx
 import typer
 
 from proxy.commands.clients import refusals
 from proxy.identity.secrets import read_clear
+from store.client.tams import fetch
+
+__all__ = ["URL", "app", "clear_secret", "fetch"]
 
 app = typer.Typer(help="Get an access token.")
 
-TIMEOUT_S = 10
 URL = "http://127.0.0.1:8000"
 
 
@@ -44,24 +44,3 @@ def clear_secret(data: Path, client_id: str) -> str:
     if secret is None:
         raise ValueError(f"the secret of {client_id!r} is not in {data}; give it with --secret -")
     return secret
-
-
-def fetch(
-    url: str, client_id: str, secret: str, scopes: list[str], transport: httpx.BaseTransport | None = None
-) -> dict[str, Any]:
-    """The answer of the token endpoint (RFC 6749 4.4). ValueError when it refuses or is not there."""
-    form = {"grant_type": "client_credentials"} | ({"scope": " ".join(scopes)} if scopes else {})
-    auth = httpx.BasicAuth(quote_plus(client_id), quote_plus(secret))
-    try:
-        with httpx.Client(transport=transport, timeout=TIMEOUT_S) as client:
-            response = client.post(url.rstrip("/") + "/token", data=form, auth=auth)
-    except (httpx.HTTPError, httpx.InvalidURL) as exc:
-        raise ValueError(f"{url} cannot be reached: {exc}") from exc
-    try:
-        body = response.json()
-    except ValueError as exc:
-        raise ValueError(f"{url} answers {response.status_code}, and not with JSON") from exc
-    if response.status_code != 200 or not isinstance(body, dict) or "access_token" not in body:
-        reason = body.get("detail", body) if isinstance(body, dict) else body
-        raise ValueError(f"{url} refuses a token ({response.status_code}): {reason}")
-    return body

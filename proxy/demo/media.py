@@ -14,6 +14,19 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from store.client.media import NoMediaLibrary, pyav
+
+__all__ = [
+    "Content",
+    "NoMediaLibrary",
+    "NotDecodable",
+    "Picture",
+    "examine",
+    "make",
+    "picture_ticks",
+    "pyav",
+]
+
 FRAME_RATE = 25
 SAMPLE_RATE = 48_000
 SEGMENT_S = 2
@@ -51,10 +64,6 @@ MUX_OPTIONS = {
 }
 
 
-class NoMediaLibrary(Exception):
-    """PyAV is not installed."""
-
-
 class NotDecodable(Exception):
     """The bytes are not the stream that they should be."""
 
@@ -74,22 +83,6 @@ class Content:
 
     pictures: tuple[Picture, ...]
     audio: tuple[int, ...]
-
-
-def pyav() -> Any:
-    """The module `av`. Raises `NoMediaLibrary`."""
-    try:
-        import av
-        import av.error
-        import av.logging
-    except ImportError as exc:
-        raise NoMediaLibrary(
-            "PyAV is missing, which makes the media: run `.venv/bin/pip install 'av>=14'` "
-            "(`make run` installs it)"
-        ) from exc
-    # Encoders chat about their settings on standard error.
-    av.logging.set_level(av.logging.ERROR)
-    return av
 
 
 def make(objects: int, made: Callable[[int], None]) -> list[bytes]:

@@ -16,7 +16,7 @@ import orjson
 CHUNK_BYTES: Final = 1 << 20
 PAGE: Final = 1000
 LONGEST_WAIT_S: Final = 60.0
-_REPEATABLE: Final = frozenset((408, 425, 429, 500, 502, 503, 504))
+REPEATABLE: Final = frozenset((408, 425, 429, 500, 502, 503, 504))
 _REDIRECTS: Final = frozenset((302, 303, 307, 308))
 _NO_LISTING: Final = frozenset((405, 501))
 
@@ -89,7 +89,7 @@ def exchange(call: Call, policy: Policy) -> Steps:
             done_before = call.method == "DELETE" and attempt > 0 and answer.status_code == 404
             if answer.is_success or done_before:
                 return answer
-            if attempt == last or answer.status_code not in _REPEATABLE:
+            if attempt == last or answer.status_code not in REPEATABLE:
                 raise failure(answer.status_code, answer.content, key=call.key)
             yield Wait(policy.wait_s(attempt, answer.headers))
         elif attempt < last:
