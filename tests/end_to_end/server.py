@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from proxy.commands.token import clear_secret
@@ -22,28 +23,35 @@ def environment() -> dict[str, str]:
 
 class Server:
     """`tams-proxy serve --demo` in `folder`: data in its `data`, policy in its `policies` or else the shipped
-    one."""
+    one. `environ`: what is added to its environment."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, environ: Mapping[str, str] | None = None) -> None:
         self.folder = folder
+        self.environ = dict(environ or {})
         self.data = folder / "data"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Start it, and return when it answers."""
+    @property
+    def pid(self) -> int:
+        """The process that was started last."""
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> float:
+        """Start it, and return when it answers: after how many seconds."""
         settings = {"TAMS_PORT": str(self.port), "TAMS_DATA": str(self.data)}
         began = time.perf_counter()
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "proxy", "serve", "--demo"],
                 cwd=self.folder,
-                env=environment() | settings,
+                env=environment() | settings | self.environ,
                 stdout=log,
                 stderr=log,
             )
-        first_answer(self._process, self.port, began)
+        return first_answer(self._process, self.port, began)
 
     def kill(self) -> None:
         """End it at once, as a crash would, and return when it is gone."""

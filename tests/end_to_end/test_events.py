@@ -6,12 +6,9 @@ import asyncio
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from queue import Queue
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -19,58 +16,17 @@ import pytest
 import websockets
 
 from store.events.signing import signature
+from tests.end_to_end.receiver import Receiver, receiving
 from tests.end_to_end.server import Server, environment
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 WAIT_S = 30
 
 
-class Receiver(ThreadingHTTPServer):
-    """Takes deliveries on loopback; `status` is what it answers."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        self.taken: Queue[tuple[dict[str, str], bytes]] = Queue()
-        self.status = 204
-        super().__init__(("127.0.0.1", 0), Handler)
-
-    @property
-    def url(self) -> str:
-        return f"http://localhost:{self.server_port}/hook"
-
-    def until(self, event_type: str, flow_id: str | None = None) -> dict[str, str]:
-        """The headers of the first delivery of that event; others, delivered twice over a crash, go by."""
-        while True:
-            headers, body = self.taken.get(timeout=90)
-            told = json.loads(body)
-            if told["event_type"] == event_type and (not flow_id or told["event"]["flow"]["id"] == flow_id):
-                return headers
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        receiver = cast(Receiver, self.server)
-        body = self.rfile.read(int(self.headers["content-length"]))
-        receiver.taken.put((dict(self.headers.items()), body))
-        self.send_response(receiver.status)
-        self.send_header("content-length", "0")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:
-        return
-
-
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    found = Receiver()
-    thread = threading.Thread(target=found.serve_forever, daemon=True)
-    thread.start()
-    yield found
-    found.shutdown()
-    found.server_close()
+    with receiving() as found:
+        yield found
 
 
 @pytest.fixture
