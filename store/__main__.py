@@ -113,17 +113,20 @@ def migrate(
     source: Annotated[Engine, typer.Option("--from", help="Where the metadata are.")],
     target: Annotated[Engine, typer.Option("--to", help="Where they are to be.")],
 ) -> None:
-    """Copy all metadata from the file in the data folder into the configured VAST cluster, and verify that.
+    """Copy all metadata from the file in the data folder into the configured VAST cluster, or from there into
+    a new file in the data folder, and verify that.
 
     Servers have to be stopped. Interrupted, it goes on where it was when it is run again.
     """
-    if (source, target) != (Engine.sqlite, Engine.vast):
-        typer.echo("Metadata can be copied from sqlite to vast.", err=True)
+    if source is target:
+        typer.echo("Metadata can be copied from sqlite to vast, or from vast to sqlite.", err=True)
         raise typer.Exit(2)
     settings, config = _cluster()
     from store import commands
 
-    raise typer.Exit(asyncio.run(commands.migrate(settings.data / "metadata.sqlite", config)))
+    path = settings.data / "metadata.sqlite"
+    copying = commands.migrate(path, config) if target is Engine.vast else commands.migrate_back(config, path)
+    raise typer.Exit(asyncio.run(copying))
 
 
 @app.command()

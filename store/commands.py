@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from store import doctor, errors
-from store.metadata import copying, vast_start
+from store.metadata import copying, copying_back, vast_start
 from store.metadata.vast_api import VastConfig
 from store.metadata.vast_session import Database
 from store.metadata.vast_tx import Stamps
@@ -65,6 +65,21 @@ async def migrate(path: Path, config: VastConfig) -> int:
     finally:
         await database.close()
     typer.echo("everything was copied and is the same; set metadata to vast")
+    return 0
+
+
+async def migrate_back(config: VastConfig, path: Path) -> int:
+    """Copy the metadata in VAST into a new SQLite file, printing how far that is."""
+    database = Database(config, Stamps(time.time_ns))
+    try:
+        await vast_start.open_existing(database)
+        await copying_back.copy_back(database, path, _progress)
+    except errors.Error as exc:
+        typer.echo(exc.summary, err=True)
+        return 1
+    finally:
+        await database.close()
+    typer.echo(f"everything was copied into {path} and is the same; set metadata to sqlite")
     return 0
 
 

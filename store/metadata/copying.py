@@ -280,8 +280,8 @@ def _finish(tx: Tx, source: sqlite3.Connection) -> None:
 async def _verify(source: sqlite3.Connection, target: Database, section: Section, report: Report) -> None:
     """Raises `NotEqual` unless both hold the same records."""
     report(f"verifying {section.table}", 0, 1)
-    ours = await asyncio.to_thread(lambda: _digest(section.records(source)))
-    theirs = await target.read(lambda tx: _digest(_streamed(tx, section)), within_s=VERIFY_S)
+    ours = await asyncio.to_thread(lambda: digest(section.records(source)))
+    theirs = await target.read(lambda tx: digest(streamed(tx, section)), within_s=VERIFY_S)
     if ours != theirs:
         raise NotEqual(
             f"{section.table}: {ours[0]} records in the file, {theirs[0]} in VAST, or not the same. Was the "
@@ -290,12 +290,13 @@ async def _verify(source: sqlite3.Connection, target: Database, section: Section
     report(f"verifying {section.table}", 1, 1)
 
 
-def _streamed(tx: Tx, section: Section) -> Iterator[Record]:
+def streamed(tx: Tx, section: Section) -> Iterator[Record]:
+    """All records of a table in VAST, in no order, in bounded memory."""
     for chunk in tx.stream(section.table, section.columns):
         yield from zip(*(column.to_pylist() for column in chunk.columns), strict=True)
 
 
-def _digest(records: Iterable[Record]) -> tuple[int, int]:
+def digest(records: Iterable[Record]) -> tuple[int, int]:
     """How many records, and a sum of their hashes, which no order changes."""
     count, total = 0, 0
     for record in records:

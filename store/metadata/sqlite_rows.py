@@ -120,6 +120,34 @@ def _version(connection: sqlite3.Connection, ref: Ref) -> int:
 def _put(connection: sqlite3.Connection, put: Put, version: int) -> None:
     if _version(connection, put.ref) != put.version:
         raise Stale
+    values, wanted = _stored(put, version, orjson.dumps(put.document))
+    if put.version:
+        connection.execute(_UPDATE, (*values, put.kind, put.id))
+        _retag(connection, put, wanted)
+    else:
+        connection.execute(_INSERT, (put.kind, put.id, *values))
+        _tag(connection, put, wanted)
+
+
+def restore(
+    connection: sqlite3.Connection,
+    put: Put,
+    version: int,
+    document: bytes,
+    segments_updated_ns: int | None,
+) -> None:
+    """Write a row as it was elsewhere, of that version, unless it is there already."""
+    if _version(connection, put.ref):
+        return
+    values, wanted = _stored(put, version, document)
+    connection.execute(_INSERT, (put.kind, put.id, *values))
+    sql = "UPDATE resources SET segments_updated_ns = ? WHERE kind = ? AND id = ?"
+    connection.execute(sql, (segments_updated_ns, *put.ref))
+    _tag(connection, put, wanted)
+
+
+def _stored(put: Put, version: int, document: bytes) -> tuple[Record, set[Term]]:
+    """The columns of a row, as `_COLUMNS` has them, and its terms."""
     columns = columns_of(put)
     classes = json_array(columns.classes)
     values = (
@@ -137,16 +165,11 @@ def _put(connection: sqlite3.Connection, put: Put, version: int) -> None:
         columns.frame_height,
         columns.init_segments,
         put.private,
-        orjson.dumps(put.document),
+        document,
     )
     wanted = terms_of(columns, classes)
     refuse_nul((put.id, columns.sort_text, *columns.related, *chain.from_iterable(wanted)))
-    if put.version:
-        connection.execute(_UPDATE, (*values, put.kind, put.id))
-        _retag(connection, put, wanted)
-    else:
-        connection.execute(_INSERT, (put.kind, put.id, *values))
-        _tag(connection, put, wanted)
+    return values, wanted
 
 
 def terms_of(columns: Columns, classes: str) -> set[Term]:

@@ -47,6 +47,15 @@ async def start(database: Database) -> Conflicts:
     return found
 
 
+async def open_existing(database: Database) -> None:
+    """Connect to tables that are there, and load them. Raises `errors.Unavailable` for everything else."""
+    await database.open()
+    if not await database.read(lambda tx: _is_there(database, tx), within_s=START_S):
+        config = database.config
+        raise errors.Unavailable(f"There is no schema {config.schema!r} in the bucket {config.bucket!r}.")
+    await database.read(lambda tx: _load(database, tx), within_s=START_S)
+
+
 def _is_there(database: Database, tx: Tx) -> bool:
     config = database.config
     try:

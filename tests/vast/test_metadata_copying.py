@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 from store import errors
 from store.__main__ import app
 from store.domain import analytics
-from store.metadata import copying
+from store.metadata import copying, copying_back
 from store.metadata.copying import NotEqual, copy
+from store.metadata.copying_back import copy_back
 from store.metadata.keys import EVERYTHING, KeyQuery, PutKey
 from store.metadata.protocol import Metadata
 from store.metadata.query import Query, SegmentQuery, Sort
@@ -177,6 +178,83 @@ async def test_a_difference_is_found(source: Sqlite, tmp_path: Path, emulator: A
             await copy(tmp_path / "metadata.sqlite", vast.database, _silent)
 
 
+async def test_everything_comes_back_and_goes_on_as_before(
+    tmp_path: Path, emulator: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying_back, "BATCH", 7)
+    told: list[tuple[str, int, int]] = []
+    path = tmp_path / "back.sqlite"
+    async with opened(emulator) as vast:
+        await _fill(vast)
+        await vast.database.write(lambda tx: tx.insert("suspects", [{"object_id": "o3", "after_ns": 7}] * 2))
+        await copy_back(vast.database, path, lambda *said: told.append(said))
+        assert {name for name, done, total in told if done == total} >= {"objects", "verifying suspects"}
+        assert sorted(each.name for each in tmp_path.iterdir()) == ["back.sqlite"]
+        back = await open_sqlite(path)
+        try:
+            assert await _seen(back) == await _seen(vast)
+            for store in (back, vast):
+                row = await get(store, "f004")
+                more = [segment("o1", 22, 24), segment("x", 1_000, 1_010)]
+                results = await store.add_segments(adding(row, *more))
+                assert [error is None for error in results] == [False, True]
+                await store.hold(["o29"], Reference.STREAM, "holder", False)
+                await store.write(Change(puts=(put(flow("fresh")),), events=(event(200),)))
+            fresh = [(await get(store, "fresh")).version for store in (back, vast)]
+            assert min(fresh) > max(row.version for row in await walk(back, Query(Kind.SOURCE, None, 9)))
+            events = [[each.event for each in await store.events(0, 100)] for store in (back, vast)]
+            assert events[0] == events[1]
+            assert set(await vast.collect(1_000, 50)) == set(await back.collect(1_000, 50))
+        finally:
+            await back.close()
+        with pytest.raises(errors.BadRequest, match="there already"):
+            await copy_back(vast.database, path, _silent)
+
+
+async def test_coming_back_goes_on_where_it_was_interrupted(
+    tmp_path: Path, emulator: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying_back, "BATCH", 5)
+    path = tmp_path / "back.sqlite"
+    async with opened(emulator) as vast:
+        await _fill(vast)
+        for stop in ("objects", "resources", "segments", "keys", "verifying objects"):
+            begun: list[str] = []
+
+            def interrupt(name: str, done: int, total: int, stop: str = stop, begun: Any = begun) -> None:
+                begun.append(name)
+                if name == stop and (done or "verifying" in name):
+                    raise OSError("interrupted")
+
+            with pytest.raises(errors.Unavailable, match="interrupted"):
+                await copy_back(vast.database, path, interrupt)
+            assert not path.exists()
+        finished: list[str] = []
+        await copy_back(vast.database, path, lambda name, *_: finished.append(name))
+        assert finished[0] == "verifying objects"
+        back = await open_sqlite(path)
+        assert await _seen(back) == await _seen(vast)
+        await back.close()
+
+
+async def test_what_comes_back_different_is_found(tmp_path: Path, emulator: Any) -> None:
+    path = tmp_path / "back.sqlite"
+    async with opened(emulator) as vast:
+        await _fill(vast)
+
+        def interrupt(name: str, done: int, total: int) -> None:
+            if name == "verifying objects":
+                raise OSError("interrupted")
+
+        with pytest.raises(errors.Unavailable, match="interrupted"):
+            await copy_back(vast.database, path, interrupt)
+        row = await get(vast, "f008")
+        await vast.write(Change(puts=(put(flow("f008", label="servers were running"), row.version),)))
+        with pytest.raises(NotEqual, match="resources"):
+            await copy_back(vast.database, path, _silent)
+        assert not path.exists()
+
+
 def test_the_command_copies_once(tmp_path: Path, emulator: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     async def fill() -> None:
         store = await open_sqlite(tmp_path / "metadata.sqlite")
@@ -199,4 +277,15 @@ def test_the_command_copies_once(tmp_path: Path, emulator: Any, monkeypatch: pyt
     assert "resources: 1 of 1" in first.output
     second = CliRunner().invoke(app, words)
     assert (second.exit_code, "something already" in second.output) == (1, True)
-    assert CliRunner().invoke(app, ["migrate", "--from", "vast", "--to", "sqlite"]).exit_code == 2
+    assert CliRunner().invoke(app, ["migrate", "--from", "vast", "--to", "vast"]).exit_code == 2
+    back = ["migrate", "--from", "vast", "--to", "sqlite"]
+    kept = CliRunner().invoke(app, back)
+    assert (kept.exit_code, "there already" in kept.output) == (1, True)
+    (tmp_path / "metadata.sqlite").rename(tmp_path / "old.sqlite")
+    returned = CliRunner().invoke(app, back)
+    assert returned.exit_code == 0, returned.output
+    assert "verifying resources: 1 of 1" in returned.output
+    monkeypatch.setenv("TAMS_VAST__DB_SCHEMA", "absent")
+    (tmp_path / "metadata.sqlite").unlink()
+    absent = CliRunner().invoke(app, back)
+    assert (absent.exit_code, "no schema 'absent'" in absent.output) == (1, True)
