@@ -9,10 +9,14 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import is_hypothesis_test, settings
 
 from tests.contract.metadata_support import ENGINES, Database
 
 _MEMORY = Path("/dev/shm")
+_EXAMPLES = {"vast-5.5": 0.06, "vast-5.4": 0.02}
+"""Of the examples that SQLite is tried with, where each of them takes a hundred times as long."""
+_LEAST_EXAMPLES = 3
 
 
 @pytest.fixture
@@ -48,9 +52,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker("slow")
 
 
+@pytest.fixture
+def examples(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer examples for a random test on VAST. Hypothesis reads their number when the test begins, from an
+    attribute that has no public name."""
+    share = _EXAMPLES.get(request.node.callspec.params.get("metadata"))
+    if share is not None and is_hypothesis_test(request.function):
+        name = "_hypothesis_internal_use_settings"
+        given = getattr(request.function, name)
+        few = max(_LEAST_EXAMPLES, int(share * given.max_examples))
+        monkeypatch.setattr(request.function, name, settings(given, max_examples=few))
+
+
 @pytest.fixture(params=ENGINES)
 async def metadata(
-    request: pytest.FixtureRequest, folder: Path, clusters: Callable[[str], str]
+    request: pytest.FixtureRequest, folder: Path, clusters: Callable[[str], str], examples: None
 ) -> AsyncIterator[Database]:
     """Opens metadata on each engine; what the test leaves open is closed."""
     engine, _, version = request.param.partition("-")
