@@ -1,4 +1,5 @@
-"""The specification's own document against the running store: no fault, and no answer it does not know."""
+"""The specification's own document against the running store, asked directly and through the proxy as an
+administrator: no fault, and no answer it does not know."""
 
 from __future__ import annotations
 
@@ -123,7 +124,7 @@ def hold(api: Any, served: Served, template: str, method: str, mode: GenerationM
         if mode is GenerationMode.POSITIVE and data.draw(st.integers(0, 3)):
             case.body = sensible(case.body, case.path_parameters or {}, values, data)
             steer(template, method, case, data)
-        answer = case.call(base_url=served.url, timeout=30)
+        answer = case.call(base_url=served.url, headers=served.headers, timeout=30)
         case.validate_response(answer, checks=CHECKS)
         status = answer.status_code
         assert status in known or ("*", status) in DEVIATIONS, (status, answer.text)
