@@ -9,12 +9,14 @@ from proxy.errors import Unavailable
 from proxy.identity.principal import Principal
 from proxy.policy.embedded.errors import PolicyError
 from proxy.policy.embedded.tuples import Tuple
-from proxy.policy.files import Policy
+from proxy.policy.files import ASKED, Policy
 from proxy.policy.folder import FolderPolicy
 from proxy.policy.protocol import Permissions
 from proxy.policy.snapshots import Snapshots, asker
 
 SERVICE = "service:tams"
+LISTS = ASKED["auth_class"]
+"""What is listed of classes, in the order of `Permissions`."""
 
 
 class LocalDecisions:
@@ -24,6 +26,16 @@ class LocalDecisions:
         self._policy = policy
         self._now = now
         self._snapshots = Snapshots(now)
+
+    @property
+    def hits(self) -> int:
+        """As `Decisions.hits`."""
+        return self._snapshots.hits
+
+    @property
+    def misses(self) -> int:
+        """As `Decisions.misses`."""
+        return self._snapshots.misses
 
     async def permissions(self, principal: Principal, *, fresh: bool = False) -> Permissions:
         """As `Decisions.permissions`."""
@@ -61,31 +73,16 @@ def evaluate(policy: Policy, principal: Principal, now: float) -> Permissions:
     """
     user = principal.user
     contextual = memberships(user, asker(principal, policy.groups).groups)
-    context = time_context(now)
-
-    def classes(relation: str) -> frozenset[str]:
-        found = policy.engine.list_objects(
-            user, relation, "auth_class", contextual=contextual, context=context
-        )
-        return frozenset(name.partition(":")[2] for name in found)
-
-    def holds(relation: str) -> bool:
-        return policy.engine.check(user, relation, SERVICE, contextual=contextual, context=context)
-
     try:
-        creator = holds("can_create")
-        if principal.is_admin_by_scope or holds("can_administer"):
+        question = policy.engine.question(user, contextual=contextual, context=time_context(now))
+        creator = question.holds("can_create", SERVICE)
+        if principal.is_admin_by_scope or question.holds("can_administer", SERVICE):
             return administrator(creator, policy.version)
-        return Permissions(
-            read=classes("can_read"),
-            write=classes("can_write"),
-            delete=classes("can_delete"),
-            grant=classes("can_grant"),
-            denied=classes("is_denied"),
-            admin=False,
-            creator=creator,
-            policy=policy.version,
+        read, write, delete, grant, denied = (
+            frozenset(name.partition(":")[2] for name in found)
+            for found in question.objects("auth_class", *LISTS)
         )
+        return Permissions(read, write, delete, grant, denied, False, creator, policy.version)
     except PolicyError as exc:
         raise Unavailable("The policy cannot be evaluated.", retry_after_s=5) from exc
 

@@ -15,7 +15,7 @@ from proxy.errors import TooManyRequests, Unavailable
 from proxy.identity.files import Watched
 from proxy.identity.flight import Flights
 from proxy.identity.principal import Principal
-from proxy.policy.local import SERVICE, administrator, memberships, time_context
+from proxy.policy.local import LISTS, SERVICE, administrator, memberships, time_context
 from proxy.policy.openfga_api import GARBAGE, Api, Pin, key_of
 from proxy.policy.openfga_mirror import Mirror, State
 from proxy.policy.protocol import Permissions
@@ -25,7 +25,6 @@ MOST_CONTEXTUAL = 100
 """Contextual tuples that a server takes. Asking in parts and joining the answers would be unsound."""
 MOST_AT_ONCE = 1_000
 PIN_NAME = "openfga.json"
-LISTS = ("can_read", "can_write", "can_delete", "can_grant", "is_denied")
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
 
 
@@ -54,6 +53,16 @@ class ServerDecisions:
         self._mirror = Mirror(api, clock)
         self._snapshots = Snapshots(now)
         self._flights: Flights[Permissions] = Flights(MOST_AT_ONCE)
+
+    @property
+    def hits(self) -> int:
+        """As `Decisions.hits`."""
+        return self._snapshots.hits
+
+    @property
+    def misses(self) -> int:
+        """As `Decisions.misses`."""
+        return self._snapshots.misses
 
     async def permissions(self, principal: Principal, *, fresh: bool = False) -> Permissions:
         """As `Decisions.permissions`."""

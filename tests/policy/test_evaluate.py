@@ -332,3 +332,17 @@ condition until(now: timestamp, end: timestamp) {
         ],
     )
     assert engine.moments == (datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC))
+
+
+def test_what_is_asked_together_is_answered_as_what_is_asked_apart() -> None:
+    """A question's parts share what they lean on, and nothing of one answer enters another."""
+    engine = Engine(GROUPS, [*chain(3), Tuple("group:3#member", "left", "doc:1")])
+    overlay = [Tuple("user:2", "member", "group:2"), Tuple("group:1#member", "right", "doc:1")]
+    question = engine.question("user:1", contextual=overlay)
+    relations = ("left", "right", "both", "either", "left")
+    assert question.objects("doc", *relations) == tuple(
+        engine.list_objects("user:1", each, "doc", contextual=overlay) for each in relations
+    )
+    assert question.holds("both", "doc:1") and not question.holds("blocked", "doc:1")
+    with pytest.raises(UnknownRelation):
+        question.objects("doc", "left", "unheard")

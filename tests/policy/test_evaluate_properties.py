@@ -171,7 +171,9 @@ def test_list_objects_is_all_that_checks_are_true_of(
 ) -> None:
     model, stored, contextual = world
     engine = Engine(model, stored)
+    question = engine.question(user, contextual=contextual, context=context)
     for name in TYPES:
+        lists = {}
         for relation in RELATIONS:
             answers = {
                 each: answer(engine, user, relation, each, contextual, context)
@@ -185,6 +187,8 @@ def test_list_objects_is_all_that_checks_are_true_of(
             else:
                 assert listed == {each for each, held in answers.items() if held}
                 assert None not in answers.values()
+                lists[relation] = listed
+        assert question.objects(name, *lists) == tuple(lists.values())
 
 
 @settings(max_examples=75, deadline=None)

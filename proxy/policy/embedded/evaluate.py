@@ -33,6 +33,51 @@ def _bounded() -> Iterator[None]:
         raise TooDeep("the model's definitions lie too deep in each other") from error
 
 
+class Question:
+    """One user in one set of circumstances of whom several things are asked; what they share is done once."""
+
+    def __init__(self, engine: Engine, user: str, view: View, context: Mapping[str, object]) -> None:
+        engine._check_user(user)
+        self._engine = engine
+        self._user = user
+        self._view = view
+        self._context = context
+
+    def holds(self, relation: str, object: str) -> bool:
+        """As `Engine.check`."""
+        self._engine._check_object(object, relation)
+        query = self._query()
+        with _bounded():
+            outcome = Forward(query).node(object, relation)
+        if outcome.truth is Truth.UNKNOWN:
+            raise query.failure or TooDeep("no answer")
+        return outcome.truth is Truth.YES
+
+    def objects(self, type: str, *relations: str) -> tuple[frozenset[str], ...]:
+        """As `Engine.list_objects`, of each of the relations; what they lean on in common is built once."""
+        for relation in relations:
+            self._engine._check_relation(type, relation)
+        query = self._query()
+        reverse = Reverse(query, self._engine._shape)
+        found = []
+        for relation in relations:
+            with _bounded():
+                reach = reverse.objects(type, relation)
+            if reach.unknown:
+                raise query.failure or TooDeep("no answer")
+            found.append(frozenset(reach.hops))
+        return tuple(found)
+
+    def explain(self, relation: str, object: str) -> Explanation:
+        """As `Engine.explain`."""
+        self._engine._check_object(object, relation)
+        with _bounded():
+            return explain(self._query(), object, relation)
+
+    def _query(self) -> Query:
+        return Query(self._engine.model, self._engine._conditions, self._view, self._user, self._context)
+
+
 class Engine:
     """Answers questions about one model and its tuples. Immutable; may be shared between threads."""
 
@@ -61,13 +106,7 @@ class Engine:
         Raises `InvalidQuery` for names the model does not know, `InvalidTuple` for contextual tuples that do
         not fit, `ConditionFailed` or `TooDeep` where the answer hangs on what cannot be known.
         """
-        self._check_object(object, relation)
-        query = self._query(user, contextual, context)
-        with _bounded():
-            outcome = Forward(query).node(object, relation)
-        if outcome.truth is Truth.UNKNOWN:
-            raise query.failure or TooDeep("no answer")
-        return outcome.truth is Truth.YES
+        return self.question(user, contextual=contextual, context=context).holds(relation, object)
 
     def list_objects(
         self,
@@ -82,13 +121,14 @@ class Engine:
 
         Raises as `check`: one object whose answer cannot be known fails the list.
         """
-        self._check_relation(type, relation)
-        query = self._query(user, contextual, context)
-        with _bounded():
-            reach = Reverse(query, self._shape).objects(type, relation)
-        if reach.unknown:
-            raise query.failure or TooDeep("no answer")
-        return frozenset(reach.hops)
+        (found,) = self.question(user, contextual=contextual, context=context).objects(type, relation)
+        return found
+
+    def question(
+        self, user: str, *, contextual: Sequence[Tuple] = (), context: Mapping[str, object] = _NOTHING
+    ) -> Question:
+        """What is to be asked several times of one user in the same circumstances. Raises as `check`."""
+        return Question(self, user, self._view(contextual), context)
 
     def list_users(
         self,
@@ -127,9 +167,7 @@ class Engine:
         context: Mapping[str, object] = _NOTHING,
     ) -> Explanation:
         """Why `check` answers as it does: what grants, or what is missing. Raises for bad names only."""
-        self._check_object(object, relation)
-        with _bounded():
-            return explain(self._query(user, contextual, context), object, relation)
+        return self.question(user, contextual=contextual, context=context).explain(relation, object)
 
     @cached_property
     def moments(self) -> tuple[datetime, ...]:
@@ -164,10 +202,6 @@ class Engine:
         if not contextual:
             return View(self._stored)
         return View(self._stored, Tuples(self._fitting(contextual, strict=True)))
-
-    def _query(self, user: str, contextual: Sequence[Tuple], context: Mapping[str, object]) -> Query:
-        self._check_user(user)
-        return Query(self.model, self._conditions, self._view(contextual), user, context)
 
     def _check_user(self, user: str) -> None:
         if not is_user(user):

@@ -145,23 +145,20 @@ class View:
     def users(self, object_: str, relation: str) -> Iterable[Tuple]:
         """The tuples that name a user, an object or a wildcard."""
         stored = self._stored.users.get((object_, relation), ())
-        if self._over is None:
-            return stored
-        return self._merge(stored, self._over.users.get((object_, relation), ()))
+        over = None if self._over is None else self._over.users.get((object_, relation))
+        return self._merge(stored, over) if over else stored
 
     def usersets(self, object_: str, relation: str) -> Iterable[Tuple]:
         """The tuples that name a userset."""
         stored = self._stored.usersets.get((object_, relation), ())
-        if self._over is None:
-            return stored
-        return self._merge(stored, self._over.usersets.get((object_, relation), ()))
+        over = None if self._over is None else self._over.usersets.get((object_, relation))
+        return self._merge(stored, over) if over else stored
 
     def grants(self, user: str, relation: str, type_name: str) -> Iterable[Tuple]:
         """The tuples by which a user, spelled exactly so, has the relation to objects of the type."""
         stored = self._stored.grants.get((user, relation, type_name), ())
-        if self._over is None:
-            return stored
-        return self._merge(stored, self._over.grants.get((user, relation, type_name), ()))
+        over = None if self._over is None else self._over.grants.get((user, relation, type_name))
+        return self._merge(stored, over) if over else stored
 
     def objects(self, type_name: str) -> frozenset[str]:
         """Every object of the type that a tuple is about."""
@@ -169,6 +166,8 @@ class View:
         return frozenset(self._stored.objects.get(type_name, ())).union(over)
 
     def _merge(self, stored: Iterable[Tuple], over: Iterable[Tuple]) -> Iterator[Tuple]:
+        # Tuples of one key are always found under the same entry of an index: those of other entries replace
+        # nothing here.
         assert self._over is not None
         replaced = self._over.by_key
         for each in stored:
