@@ -14,6 +14,7 @@ import typer
 
 from store import __version__
 from store.settings import InvalidSettings, StoreSettings, parse
+from store.tools import commands as tools
 
 if TYPE_CHECKING:
     from store.metadata.vast_api import VastConfig
@@ -27,6 +28,7 @@ app = typer.Typer(
 
 stores = typer.Typer(help="Another key-value server's storage configuration.", no_args_is_help=True)
 app.add_typer(stores, name="kv-config")
+tools.register(app)
 
 
 def _version(wanted: bool) -> None:

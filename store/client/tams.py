@@ -36,7 +36,10 @@ class Refused(Exception):
 
 
 class Access(Protocol):
-    """What says who calls."""
+    """What says who calls. `name`: the caller's, where that is known."""
+
+    @property
+    def name(self) -> str: ...
 
     def header(self) -> str:
         """`Authorization` of a call; empty for none. Raises `Refused` when it cannot be got."""
@@ -48,13 +51,14 @@ class Access(Protocol):
 class Fixed:
     """One `Authorization` for good: a token that was given, or HTTP Basic."""
 
-    def __init__(self, header: str) -> None:
+    def __init__(self, header: str, name: str = "") -> None:
         self._header = header
+        self.name = name
 
     @classmethod
     def basic(cls, user: str, password: str) -> Fixed:
         """HTTP Basic (RFC 7617)."""
-        return cls("Basic " + b64encode(f"{user}:{password}".encode()).decode())
+        return cls("Basic " + b64encode(f"{user}:{password}".encode()).decode(), user)
 
     def header(self) -> str:
         """See `Access`."""
@@ -79,6 +83,7 @@ class ClientCredentials:
         self._arguments = (url, client_id, secret, list(scopes), transport)
         self._header = ""
         self._lock = threading.Lock()
+        self.name = client_id
         self.expires_in_s = 0
 
     def login(self) -> None:
@@ -103,7 +108,10 @@ class ClientCredentials:
 
 
 class Client:
-    """One client of a TAMS service, for several threads. Failures to connect are `httpx.TransportError`."""
+    """One client of a TAMS service, for several threads. Failures to connect are `httpx.TransportError`.
+
+    `name`: who calls, where that is known.
+    """
 
     def __init__(
         self,
@@ -114,6 +122,7 @@ class Client:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.url = url.rstrip("/")
+        self.name = access.name
         self._access = access
         self._policy = policy
         self._sleep = sleep

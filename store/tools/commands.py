@@ -1,0 +1,159 @@
+"""The tools as commands of `tams-store`."""
+
+from __future__ import annotations
+
+import threading
+from enum import StrEnum
+from typing import Annotated, Any
+from uuid import uuid4
+
+import httpx
+import typer
+
+from store.client.tams import Client
+from store.params import is_uuid
+from store.timerange import InvalidTimeRange, parse_timestamp
+from store.tools import ingest as ingesting
+from store.tools import pieces, report
+from store.tools.connection import RETRIES, connected
+from store.tools.cutting import FRAGMENTS, TRANSPORT
+from store.tools.errors import ToolError
+from store.tools.flows import Naming, Wanted
+from store.tools.timing import Gaps
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Classes = Annotated[
+    list[str] | None, typer.Option("--auth-class", help="A class that the flows get. May be repeated.")
+]
+
+
+class Cut(StrEnum):
+    """What a file is cut into."""
+
+    auto = "auto"
+    mp2t = TRANSPORT
+    mp4 = FRAGMENTS
+
+
+def ingest(
+    client: Client,
+    media: Annotated[
+        str, typer.Argument(help="A file, an HLS playlist (path or URL), or a folder of segments.")
+    ],
+    label: Annotated[
+        str | None, typer.Option(help="What the flows are called; the input's name if not said.")
+    ] = None,
+    description: Annotated[str | None, typer.Option(help="More about them.")] = None,
+    auth_class: Classes = None,
+    tag: Annotated[list[str] | None, typer.Option(help="NAME=VALUE. May be repeated.")] = None,
+    flow_id: Annotated[str | None, typer.Option(help="The id of the flow with the segments.")] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="New flows, even if this was ingested before.")
+    ] = False,
+    start: Annotated[
+        str | None,
+        typer.Option(help="Where the first picture goes, seconds:nanoseconds; its own time if not said."),
+    ] = None,
+    gaps: Annotated[
+        Gaps, typer.Option(help="What to do where times do not follow each other.")
+    ] = Gaps.refuse,
+    live: Annotated[
+        bool, typer.Option("--live", help="Follow a playlist that grows, until it ends.")
+    ] = False,
+    whole: Annotated[bool, typer.Option("--whole", help="Store a file as the one object it is.")] = False,
+    container: Annotated[Cut, typer.Option(help="What a file is cut into.")] = Cut.auto,
+    seconds: Annotated[int, typer.Option(min=1, max=60, help="How long its segments are at least.")] = 2,
+    jobs: Annotated[int, typer.Option(min=1, max=32, help="How many uploads at once.")] = 4,
+    as_json: Json = False,
+) -> None:
+    """Store media: make sources and flows, upload objects, register segments.
+
+    Run again, also after a failure, it goes on where it stopped: what is there already is not stored
+    twice.
+    """
+    plan = ingesting.Plan(
+        _naming(client, media, fresh, (container.value, seconds, whole), auth_class or []),
+        Wanted(label or _name(media), description, _tags(tag or [], auth_class or [])),
+        gaps,
+        _start(start),
+        _flow_id(flow_id),
+        jobs,
+    )
+    stop = threading.Event()
+    try:
+        with httpx.Client(timeout=pieces.TIMEOUT_S) as http, report.Bars.shown() as bars:
+            reader = pieces.Reader(http, RETRIES, stop.wait)
+            with pieces.feeds(
+                media, reader, live=live, container=container.value, seconds=seconds, whole=whole
+            ) as feeds:
+                done = ingesting.run(client, feeds, plan, bars)
+    finally:
+        stop.set()
+    _told(done, as_json)
+
+
+def _told(done: list[ingesting.Done], as_json: bool) -> None:
+    documents = [each.document() for each in done]
+    if as_json:
+        report.document({"flows": documents})
+        return
+    for each in documents:
+        for note in each["notes"]:
+            typer.echo(f"note: {note}", err=True)
+    report.table(
+        ("flow", "source", "container", "timerange", "stored", "there before", "size"),
+        [
+            (
+                each["flow_id"],
+                each["source_id"],
+                each["container"] or "-",
+                each["timerange"],
+                str(each["segments_stored"]),
+                str(each["segments_there_before"]),
+                report.size(each["bytes"]),
+            )
+            for each in documents
+        ],
+    )
+
+
+def _naming(client: Client, media: str, fresh: bool, how: tuple[Any, ...], classes: list[str]) -> Naming:
+    """Ids that are the same when the same caller ingests the same thing in the same way."""
+    if fresh:
+        return Naming(str(uuid4()))
+    return Naming(
+        "\n".join((client.url, client.name, ingesting.fingerprint(media), repr(how), *sorted(classes)))
+    )
+
+
+def _name(media: str) -> str:
+    return media.partition("?")[0].rstrip("/").rpartition("/")[2] or media
+
+
+def _tags(given: list[str], classes: list[str]) -> dict[str, Any]:
+    tags: dict[str, Any] = {}
+    for each in given:
+        name, found, value = each.partition("=")
+        if not found or not name:
+            raise ToolError(f"--tag {each}: expected NAME=VALUE")
+        tags[name] = value
+    return tags | ({"auth_classes": classes} if classes else {})
+
+
+def _start(text: str | None) -> int | None:
+    try:
+        return None if text is None else parse_timestamp(text)
+    except InvalidTimeRange as exc:
+        raise ToolError(f"--start: {exc}") from exc
+
+
+def _flow_id(text: str | None) -> str | None:
+    if text is not None and not is_uuid(text):
+        raise ToolError(f"--flow-id {text}: expected a UUID, in small letters")
+    return text
+
+
+def register(app: typer.Typer) -> None:
+    """Add the tools to the commands of `tams-store`."""
+    for command in (ingest,):
+        app.command(rich_help_panel="Tools")(connected(command))
