@@ -106,7 +106,7 @@ class LiveEvents:
                 again = await who(self._authenticator, scope, _decision(scope))
             except Error:
                 return False
-            return _rights(again) == _rights(principal) and time.time() < principal.expires_s
+            return same_rights(again, principal) and time.time() < principal.expires_s
 
         return Listening(principal.name, owner_of(principal, int(decision.time_s)), is_known)
 
@@ -120,6 +120,11 @@ def origin_of(url: str) -> str:
     """The origin of a URL, as browsers spell it."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def same_rights(one: Principal, other: Principal) -> bool:
+    """Whether two credentials are worth the same, however long they last."""
+    return _rights(one) == _rights(other)
 
 
 def _rights(principal: Principal) -> tuple[object, ...]:

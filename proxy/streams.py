@@ -1,0 +1,364 @@
+"""Live streams through the proxy: a table of their own, and what a caller that was let in may do.
+
+A stream is a flow, and a visitor changes it by the same calls through the same gate as anybody; pushing and
+pulling are decided on the flow's classes, at the handshake and again while the socket lives.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import parse_qsl
+
+import orjson
+from starlette.requests import cookie_parser
+
+from proxy.asgi import App, Receive, Scope, Send, error_retry_s, request_id, who
+from proxy.audit import Decision, Journal
+from proxy.decide import Verdict, judge, passes_scope
+from proxy.errors import (
+    STATUS,
+    BadRequest,
+    Error,
+    Forbidden,
+    InsufficientScope,
+    MethodNotAllowed,
+    Unauthenticated,
+)
+from proxy.gate import Call, Gate, Sights
+from proxy.identity.authenticate import Authenticator
+from proxy.identity.challenge import www_authenticate
+from proxy.identity.principal import ADMIN, DELETE, READ, WRITE, Principal
+from proxy.live import same_rights
+from proxy.rules import RULES, Action, Rule, Target
+from proxy.upstream.protocol import Upstream
+
+_R, _W, _D = (frozenset((scope, ADMIN)) for scope in (READ, WRITE, DELETE))
+LATER = b"/ptg/"
+TOKEN_PATH = b"/ptg/token"
+COOKIE = "authorization"
+SOCKET = "WEBSOCKET"
+Pairs = Sequence[tuple[str, str]]
+
+
+def _flow(operation: str, scopes: frozenset[str], action: Action) -> Rule:
+    return Rule(operation, scopes, Target.FLOW, action, "sid")
+
+
+STREAM_RULES: dict[str, Rule] = {
+    rule.operation: rule
+    for rule in (
+        Rule("GET_ping", frozenset(), Target.NOTHING),
+        Rule("GET_streams", _R, Target.LIST),
+        _flow("GET_streams-id", _R, Action.READ),
+        _flow("PUT_streams-id", _W, Action.WRITE),
+        _flow("DELETE_streams-id", _D, Action.DELETE),
+        _flow("GET_data-id", _R, Action.READ),
+        _flow("POST_data-id", _W, Action.WRITE),
+        _flow("push", _W, Action.WRITE),
+        _flow("pull", _R, Action.READ),
+    )
+}
+"""THE TABLE of streams, by operation: each is at one path of either wire. Making a stream is a PUT of a flow,
+and is decided as one."""
+_API: dict[str, Rule] = {rule.operation: rule for methods in RULES.values() for rule in methods.values()}
+
+
+class Asking(Protocol):
+    """A call of an operation of the API, as the store's side asks for it."""
+
+    @property
+    def operation(self) -> str: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def params(self) -> Mapping[str, str]: ...
+    @property
+    def query(self) -> Pairs: ...
+    @property
+    def body(self) -> bytes: ...
+
+
+class Found(Protocol):
+    """What a path asks for."""
+
+    @property
+    def operation(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the gate answered."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+Refusal = Callable[[int, str, Pairs], Exception]
+"""Makes the exception by which the store's side is told that a visitor may not: status, why, headers."""
+
+
+class Doors(Protocol):
+    """The store's side: paths taken apart, requests and sockets served, errors in the form of the wires."""
+
+    def refused(self, status: int, detail: str, headers: Pairs) -> Exception:
+        """As `Refusal`."""
+
+    def find(self, raw_path: bytes, method: str) -> Found:
+        """What is asked for. Raises `errors.Error`."""
+
+    async def answer(
+        self, found: Found, visitor: Visitor, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Answer, failures too."""
+
+    async def refuse(
+        self, scope: Scope, receive: Receive, send: Send, status: int, detail: str, headers: Pairs
+    ) -> None:
+        """Send an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What streams are authorised with. `origins`: of web pages that may open sockets, and use cookies.
+    `secure`: the cookie is for HTTPS alone. `token`: the token endpoint."""
+
+    gate: Gate
+    sights: Sights
+    upstream: Upstream
+    authenticator: Authenticator
+    journal: Journal
+    origins: frozenset[str]
+    secure: bool
+    token: App | None
+    seen: Callable[[Principal], None]
+
+
+class StreamDoors:
+    """The ASGI application of both wires."""
+
+    def __init__(self, doors: Doors, parts: Parts) -> None:
+        self._doors = doors
+        self._parts = parts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request, or one WebSocket."""
+        path: bytes = scope["raw_path"]
+        if path == TOKEN_PATH and self._parts.token is not None and scope["type"] == "http":
+            await self._token(self._parts.token, scope, receive, send)
+            return
+        method = SOCKET if scope["type"] == "websocket" else scope["method"]
+        decision = Decision(request_id(scope), method, path.decode("ascii", "replace"), time.time())
+        noted = _noting(self._parts.journal, decision, send)
+        try:
+            scope = presented(scope, self._parts.origins)
+            found = self._doors.find(path, method)
+            rule = decision.rule = STREAM_RULES[found.operation]
+            visitor = await self._admitted(rule, scope, decision)
+        except Error as exc:
+            decision.reason = exc.summary
+            headers = self._headers(exc)
+            await self._doors.refuse(scope, receive, noted, STATUS[type(exc)], exc.summary, headers)
+            return
+        await self._doors.answer(found, visitor, scope, receive, noted)
+
+    async def _admitted(self, rule: Rule, scope: Scope, decision: Decision) -> Visitor:
+        """The visitor, once its credential reaches so far. Raises `errors.Error`."""
+        if rule.target is Target.NOTHING:
+            return Visitor(self._parts, self._doors.refused, None, scope, decision)
+        principal = await who(self._parts.authenticator, scope, decision)
+        self._parts.seen(principal)
+        if not passes_scope(principal.scopes, rule.scopes):
+            least = min(rule.scopes - {ADMIN})
+            raise InsufficientScope("The token's scopes do not reach this.", scope=least)
+        return Visitor(self._parts, self._doors.refused, principal, scope, decision)
+
+    def _headers(self, error: Error) -> list[tuple[str, str]]:
+        basic = self._parts.authenticator.config.allow_basic
+        found = [
+            ("www-authenticate", each) for each in www_authenticate(error, metadata_url=None, basic=basic)
+        ]
+        if isinstance(error, MethodNotAllowed):
+            found.append(("allow", ", ".join(error.allow)))
+        retry_s = error_retry_s(error)
+        return found if retry_s is None else [*found, ("retry-after", str(retry_s))]
+
+    async def _token(self, token: App, scope: Scope, receive: Receive, send: Send) -> None:
+        """The token endpoint, which here sets a cookie too."""
+        begun: list[MutableMapping[str, Any]] = []
+        body = bytearray()
+
+        async def held(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                begun.append(message)
+                return
+            body.extend(message.get("body", b""))
+            if message.get("more_body"):
+                return
+            headers = list(begun[0]["headers"])
+            if begun[0]["status"] == 200:
+                headers.append((b"set-cookie", cookie_of(bytes(body), secure=self._parts.secure)))
+            await send({**begun[0], "headers": headers})
+            await send({"type": "http.response.body", "body": bytes(body)})
+
+        await token({**scope, "raw_path": b"/token", "path": "/token"}, receive, held)
+
+
+class Visitor:
+    """A caller of streams that was let in. `principal` None: nobody, for what anybody may have."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        refused: Refusal,
+        principal: Principal | None,
+        scope: Scope,
+        decision: Decision,
+    ) -> None:
+        self._parts = parts
+        self._refused = refused
+        self._principal = principal
+        self._scope = scope
+        self._decision = decision
+
+    async def call(self, asking: Asking) -> Reply:
+        """Perform an operation of the API with every check that it has; refusals are answers."""
+        rule = _API[asking.operation]
+        decision = Decision(
+            self._decision.request_id, asking.method, asking.path, time.time(), rule, self._known.name
+        )
+        decision.client = self._known.client
+
+        async def body() -> bytes:
+            return asking.body
+
+        call = Call(asking.method, asking.path, rule, asking.params, asking.query, body, decision)
+        try:
+            response = await self._parts.gate.pass_through(call, self._known)
+            reply = Reply(response.status, response.headers, response.body)
+        except Error as exc:
+            decision.reason = exc.summary
+            reply = Reply(STATUS[type(exc)], _retry(exc), orjson.dumps({"summary": exc.summary}))
+        decision.status = reply.status
+        if asking.method != "GET":
+            self._parts.journal.add(decision)
+        return reply
+
+    async def check(self, flow_id: str, *, write: bool) -> None:
+        """Raises the store's refusal unless the caller may now read, or write, a flow."""
+        action = Action.WRITE if write else Action.READ
+        try:
+            sight = await self._parts.sights.sight(self._known)
+            ref = ("flow", flow_id)
+            known = await self._parts.upstream.look_up([ref], (), sight.view)
+        except Error as exc:
+            raise self._refused(STATUS[type(exc)], exc.summary, _retry(exc)) from exc
+        self._decision.caller = sight.caller
+        classes = self._decision.classes = known.classes.get(ref)
+        verdict = judge(sight.caller, action, classes)
+        if verdict is Verdict.HIDE:
+            raise self._refused(404, "No such stream.", ())
+        if verdict is Verdict.FORBID:
+            raise self._refused(403, f"You may not {action.value} this stream.", ())
+
+    async def still_known(self) -> None:
+        """Raises the store's refusal when the credential does not count any more, or for other rights."""
+        again = Decision("", SOCKET, "", time.time())
+        try:
+            principal = await who(self._parts.authenticator, self._scope, again)
+        except Unauthenticated as exc:
+            raise self._refused(401, "The credential does not count any more.", ()) from exc
+        except Error as exc:
+            raise self._refused(STATUS[type(exc)], exc.summary, _retry(exc)) from exc
+        if not same_rights(principal, self._known) or time.time() >= self._known.expires_s:
+            raise self._refused(401, "The credential does not count any more.", ())
+
+    @property
+    def _known(self) -> Principal:
+        if self._principal is None:
+            raise self._refused(401, "Not authenticated", ())
+        return self._principal
+
+
+def presented(scope: Scope, origins: frozenset[str]) -> Scope:
+    """A request with its credential where all others have theirs: the later wire has it in a cookie, or in
+    the URL of a WebSocket. Raises `BadRequest`, and `Forbidden` for web pages of other origins."""
+    socket, later = scope["type"] == "websocket", scope["raw_path"].startswith(LATER)
+    if (socket or later) and not _is_ours(scope["headers"], origins):
+        raise Forbidden("Web pages of this origin may not connect.")
+    if not later:
+        return scope
+    token = _url_token(scope["query_string"]) if socket else None
+    names = {name for name, _ in scope["headers"]}
+    if token is not None and b"authorization" in names:
+        raise BadRequest("The request authenticates in more than one way")
+    if token is None and not socket and b"authorization" not in names:
+        token = _cookie(scope["headers"])
+    if token is None:
+        return scope
+    header = (b"authorization", token if token[:7].lower() == b"bearer " else b"Bearer " + token)
+    query = b"&".join(piece for piece in scope["query_string"].split(b"&") if not piece.startswith(b"token="))
+    return {**scope, "headers": [*scope["headers"], header], "query_string": query}
+
+
+def cookie_of(body: bytes, *, secure: bool) -> bytes:
+    """The cookie that goes with a token that was granted."""
+    granted = orjson.loads(body)
+    cookie = (
+        f'{COOKIE}="Bearer {granted["access_token"]}"; Path=/ptg; Max-Age={int(granted["expires_in"])}; '
+        "HttpOnly; SameSite=Strict"
+    )
+    return (f"{cookie}; Secure" if secure else cookie).encode("latin-1")
+
+
+def _url_token(query: bytes) -> bytes | None:
+    if b"token=" not in query:
+        return None
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    found = [value for name, value in pairs if name == "token"]
+    if len(found) > 1:
+        raise BadRequest("`token` is given more than once.")
+    return found[0].encode("latin-1", "replace") if found else None
+
+
+def _cookie(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    for name, value in headers:
+        if name == b"cookie":
+            found = cookie_parser(value.decode("latin-1")).get(COOKIE)
+            if found:
+                return found.encode("latin-1", "replace")
+    return None
+
+
+def _is_ours(headers: Iterable[tuple[bytes, bytes]], origins: frozenset[str]) -> bool:
+    """Whether no web page asks, or one that may."""
+    found = [value.decode("latin-1") for name, value in headers if name == b"origin"]
+    return not found or "*" in origins or (len(found) == 1 and found[0] in origins)
+
+
+def _retry(error: Error) -> list[tuple[str, str]]:
+    retry_s = error_retry_s(error)
+    return [] if retry_s is None else [("retry-after", str(retry_s))]
+
+
+def _noting(journal: Journal, decision: Decision, send: Send) -> Send:
+    """`send` that writes down what came of a request or a handshake."""
+    identifier = (b"x-request-id", decision.request_id.encode())
+    noted = False
+
+    async def sent(message: MutableMapping[str, Any]) -> None:
+        nonlocal noted
+        if not noted:
+            noted = True
+            decision.status = 101 if message["type"] == "websocket.accept" else message.get("status", 403)
+            if message["type"] != "websocket.close":
+                message = {**message, "headers": [*message.get("headers", ()), identifier]}
+            journal.add(decision)
+        await send(message)
+
+    return sent

@@ -1,0 +1,101 @@
+"""The frames of a push, taken apart; and of a pull, put together. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from store.errors import BadRequest
+from store.streams.asked import MOST_ENTRIES
+from store.streams.flows import check_sid
+from store.streams.ids import Wanted, text_of, wanted_of
+from store.streams.page import Page
+
+Addressed = tuple[str | None, Wanted]
+"""A stream, None for the one of the path, and an entry for it."""
+
+
+def batch(header: str, blob: bytes) -> list[Addressed]:
+    """The entries of a batch: what its header says of its bytes. Raises `BadRequest`.
+
+    `0,3,8`: where each starts. As JSON `[3, 8]`, where each ends, or else where each starts; or
+    `[[stream, end], ...]`, or `[[stream, id, end], ...]`.
+    """
+    if header.lstrip().startswith("["):
+        return _json(header, blob)
+    pieces = header.split(",")
+    if not all(piece.strip().isascii() and piece.strip().isdigit() for piece in pieces):
+        raise BadRequest("The offsets of a batch are numbers with commas between.")
+    if any(len(piece) > 12 for piece in pieces):
+        raise BadRequest("An offset lies behind the end of the batch.")
+    return [(None, Wanted(data)) for data in _by_starts([int(piece) for piece in pieces], blob)]
+
+
+def _json(header: str, blob: bytes) -> list[Addressed]:
+    try:
+        items = orjson.loads(header)
+    except orjson.JSONDecodeError as exc:
+        raise BadRequest("The header of a batch is no JSON.") from exc
+    if not items:
+        raise BadRequest("A batch has an entry at least.")
+    if all(type(item) is int for item in items):
+        entries = _by_ends(items, blob) if items[-1] == len(blob) else _by_starts(items, blob)
+        return [(None, Wanted(data)) for data in entries]
+    if not all(isinstance(item, list) and len(item) in (2, 3) for item in items):
+        raise BadRequest(
+            "The header of a batch has numbers, or lists of a stream, perhaps an id, and an end."
+        )
+    if not all(type(item[-1]) is int and all(isinstance(text, str) for text in item[:-1]) for item in items):
+        raise BadRequest("In the header of a batch streams and ids are strings, ends are numbers.")
+    if items[-1][-1] != len(blob):
+        raise BadRequest("The last entry must end where the batch does.")
+    entries = _by_ends([item[-1] for item in items], blob)
+    return [_addressed(item, data) for item, data in zip(items, entries, strict=True)]
+
+
+def _addressed(item: list[Any], data: bytes) -> Addressed:
+    return check_sid(item[0]), wanted_of(data, item[1]) if len(item) == 3 else Wanted(data)
+
+
+def _by_ends(ends: Sequence[int], blob: bytes) -> list[bytes]:
+    return _cut([0, *ends[:-1]], ends, blob)
+
+
+def _by_starts(starts: Sequence[int], blob: bytes) -> list[bytes]:
+    if starts[0] != 0:
+        raise BadRequest("The first entry must start where the batch does.")
+    return _cut(starts, [*starts[1:], len(blob)], blob)
+
+
+def _cut(starts: Sequence[int], ends: Sequence[int], blob: bytes) -> list[bytes]:
+    if len(starts) > MOST_ENTRIES:
+        raise BadRequest(f"A batch has at most {MOST_ENTRIES} entries.")
+    if any(start > end for start, end in zip(starts, ends, strict=True)) or starts[0] < 0:
+        raise BadRequest("The offsets of a batch must not decrease.")
+    if ends[-1] > len(blob):
+        raise BadRequest("An offset lies behind the end of the batch.")
+    return [blob[start:end] for start, end in zip(starts, ends, strict=True)]
+
+
+def offsets(page: Page) -> bytes:
+    """`[[id, start], ...]`"""
+    return orjson.dumps([(text_of(id_ns), start) for id_ns, start in zip(page.ids, page.starts, strict=True)])
+
+
+def named(pages: Sequence[tuple[str, Page]]) -> tuple[bytes, bytes]:
+    """`[[stream, id, start], ...]` and the bytes, of several streams in the order of the ids."""
+    found = sorted(
+        (
+            (id_ns, place, sid, data)
+            for place, (sid, page) in enumerate(pages)
+            for id_ns, data in page.entries()
+        ),
+        key=lambda entry: entry[:2],
+    )
+    items, at = [], 0
+    for id_ns, _, sid, data in found:
+        items.append((sid, text_of(id_ns), at))
+        at += len(data)
+    return orjson.dumps(items), b"".join(data for *_, data in found)

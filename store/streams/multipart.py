@@ -1,0 +1,63 @@
+"""The fields of a multipart form, each as its bytes. Pure."""
+
+from __future__ import annotations
+
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from store.errors import BadRequest
+
+MOST_PARTS = 1000
+
+
+class _Parts:
+    """Gathers what a parser finds."""
+
+    def __init__(self) -> None:
+        self.found: list[bytes] = []
+        self._part: list[bytes] = []
+        self.ended = False
+
+    def begin(self) -> None:
+        """A part begins."""
+        if len(self.found) >= MOST_PARTS:
+            raise BadRequest(f"A form has at most {MOST_PARTS} fields.")
+        self._part = []
+
+    def data(self, data: bytes, start: int, end: int) -> None:
+        """More of a part."""
+        self._part.append(data[start:end])
+
+    def done(self) -> None:
+        """A part is whole."""
+        self.found.append(b"".join(self._part))
+
+    def end(self) -> None:
+        """All parts are there."""
+        self.ended = True
+
+
+def parts_of(content_type: bytes, body: bytes) -> list[bytes]:
+    """The fields of a form in order (RFC 7578). Raises `BadRequest`."""
+    kind, options = parse_options_header(content_type)
+    boundary = options.get(b"boundary")
+    if kind != b"multipart/form-data" or not boundary:
+        raise BadRequest("The body must be multipart/form-data.")
+    parts = _Parts()
+    parser = MultipartParser(
+        boundary,
+        {
+            "on_part_begin": parts.begin,
+            "on_part_data": parts.data,
+            "on_part_end": parts.done,
+            "on_end": parts.end,
+        },
+    )
+    try:
+        parser.write(body)
+        parser.finalize()
+    except MultipartParseError as exc:
+        raise BadRequest("The form cannot be read.") from exc
+    if not parts.ended:
+        raise BadRequest("The form ends too early.")
+    return parts.found

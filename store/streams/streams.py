@@ -1,0 +1,312 @@
+"""All streams of this process: opened when used, sealed and trimmed in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from store.core import Store
+from store.domain.collections import flow_ref
+from store.errors import Error, NotFound
+from store.metadata.protocol import Stale
+from store.streams import retention
+from store.streams.flows import Retention, Stream, flow_id_of, stream_of
+from store.streams.hot import HotFolder, Sizes
+from store.streams.ids import Wanted
+from store.streams.log import HotLog
+from store.streams.page import EMPTY, Page
+from store.streams.records import Head
+from store.streams.sealed import Sealed
+from store.streams.sealing import Sealer
+
+P = ParamSpec("P")
+T = TypeVar("T")
+THREADS = 8
+POLL_S = 0.02
+"""How late the entries of another process are seen."""
+TURN_S = 0.25
+SEAL_NS = 1_000_000_000
+SCAN_S = 5.0
+TRIM_S = 5.0
+IDLE = 256
+"""Logs that are kept open though nobody uses them."""
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How streams are kept. `retention`: for what a stream leaves open."""
+
+    folder: Path
+    backend_id: str | None = None
+    retention: Retention = Retention()
+    sizes: Sizes = Sizes()
+    seal_ns: int = SEAL_NS
+
+
+@dataclass(slots=True, eq=False)
+class _Open:
+    stream: Stream
+    log: HotLog
+    trimmed_s: float = 0.0
+
+
+class Streams:
+    """Appends to streams and reads them, the hot tail and the sealed past as one."""
+
+    def __init__(self, store: Store, options: Options) -> None:
+        self._store = store
+        self._options = options
+        self._sealed = Sealed(store.metadata, store.backends)
+        self._sealer = Sealer(store.metadata, store.backends, options.backend_id, store.now_ns, store.new_id)
+        self._open: dict[tuple[str, int], _Open] = {}
+        self._opening = asyncio.Lock()
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="streams")
+        self._tasks: list[asyncio.Task[None]] = []
+        self._work = asyncio.Event()
+
+    def start(self) -> None:
+        """Begin with the background work, on the running loop."""
+        loops = {"poll": self._poll, "seal": self._seal, "scan": self._scan}
+        self._tasks = [asyncio.create_task(run(), name=f"streams {name}") for name, run in loops.items()]
+
+    async def stop(self) -> None:
+        """Finish what is being written. What is not sealed yet is found again by the next start."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for each in self._open.values():
+            await each.log.close()
+        self._open.clear()
+        await asyncio.to_thread(self._pool.shutdown)
+
+    async def find(self, sid: str) -> Stream:
+        """A stream as it is now. Raises `errors.NotFound`."""
+        ref = flow_ref(flow_id_of(sid))
+        found = stream_of((await self._store.metadata.rows([ref])).get(ref), self._options.retention)
+        if found is None or found.id != sid:
+            raise NotFound("No such stream.")
+        return found
+
+    async def append(self, stream: Stream, wanted: Sequence[Wanted]) -> list[int]:
+        """The ids of entries, all durable when it returns, or none is there. Raises as `HotLog.submit`."""
+        return await (await self.submit(stream, wanted))
+
+    async def submit(self, stream: Stream, wanted: Sequence[Wanted]) -> asyncio.Future[list[int]]:
+        """As `append`, once there is room for it: entries are in the order in which this was called."""
+        log = await self._log_of(stream)
+        await log.room()
+        if len(log.files) > 1:
+            self._work.set()
+        return log.submit(wanted)
+
+    async def last(self, stream: Stream) -> int:
+        """The id of the newest entry, of whatever process; of an empty stream that of none."""
+        log = await self._log_of(stream)
+        await log.refresh()
+        return log.extent.last
+
+    async def read(self, stream: Stream, after: int, limit: int, most_bytes: int) -> Page:
+        """Entries after an id in order, of those that are kept: at most `limit`, at most `most_bytes` unless
+        the first alone is longer, one at least where there is any."""
+        log = await self._log_of(stream)
+        floor = retention.floor_of(stream.retention, log.extent)
+        after = max(after, retention.oldest_ns(stream.retention, self._store.now_ns()) - 1)
+        while True:
+            base = log.files[0].head.base if log.files else 0
+            page = log.read(after, limit, most_bytes, floor)
+            if page is not None:
+                return page
+            page = await self._sealed.read(stream.flow_id, after, limit, most_bytes, floor)
+            if page.ids:
+                return page
+            # Nothing is left between here and what was hot before looking.
+            after = max(after, base)
+
+    async def before_newest(self, stream: Stream, count: int, until: int | None = None) -> int:
+        """The id behind which the newest `count` entries come, of those up to `until` where it is given."""
+        log = await self._log_of(stream)
+        await log.refresh()
+        files = log.files
+        for file in reversed(files):
+            there = file.count if until is None else file.behind(until)
+            if there >= count:
+                return file.ids[there - count] - 1
+            count -= there
+        if not files:
+            return 0
+        base = files[0].head.base
+        before = base if until is None else min(base, until)
+        return await self._sealed.before_newest(stream.flow_id, count, before)
+
+    async def newest_until(self, stream: Stream, after: int, until: int) -> Page:
+        """The newest entry up to `until`, if it comes after an id."""
+        place = max(after, await self.before_newest(stream, 1, until))
+        page = await self.read(stream, place, 1, 1)
+        return page if page.ids and page.ids[0] <= until else EMPTY
+
+    @contextlib.asynccontextmanager
+    async def waiting(self, streams: Sequence[Stream]) -> AsyncIterator[asyncio.Event]:
+        """An event that is set whenever one of the streams may have something new."""
+        woken = asyncio.Event()
+        with contextlib.ExitStack() as stack:
+            for stream in streams:
+                stack.enter_context((await self._log_of(stream)).waiters.waiting(woken))
+            yield woken
+
+    def is_gone(self, stream: Stream) -> bool:
+        """Whether a stream is known to have been deleted."""
+        found = self._open.get(stream.key)
+        return found is not None and found.log.is_gone
+
+    async def forget(self, stream: Stream) -> None:
+        """Remove what is hot of a stream whose flow has gone."""
+        log = await self._log_of(stream)
+        await log.remove()
+
+    async def flush(self) -> None:
+        """Seal all that there is, now."""
+        for each in list(self._open.values()):
+            await self._turn(each, 0)
+
+    async def _log_of(self, stream: Stream) -> HotLog:
+        found = self._open.get(stream.key)
+        if found is not None:
+            if found.stream is not stream:
+                found.stream = stream
+            return found.log
+        async with self._opening:
+            found = self._open.get(stream.key)
+            if found is None:
+                found = _Open(stream, await self._opened(stream))
+                self._open[stream.key] = found
+            return found.log
+
+    async def _opened(self, stream: Stream) -> HotLog:
+        folder = HotFolder(self._options.folder / folder_name(stream), self._options.sizes)
+        log = HotLog(folder, self._run, self._store.now_ns)
+
+        async def first() -> Head:
+            return await self._sealed.last_head(stream.flow_id) or Head(0, 0, 0)
+
+        await log.open(first)
+        return log
+
+    def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
+        return asyncio.get_running_loop().run_in_executor(self._pool, lambda: call(*args, **kwargs))
+
+    async def _poll(self) -> None:
+        """Look for what other processes append, where somebody waits for it."""
+        while True:
+            await asyncio.sleep(POLL_S)
+            for each in list(self._open.values()):
+                if each.log.waiters and each.log.is_behind():
+                    with _logged("reading on"):
+                        await each.log.refresh()
+
+    async def _seal(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TURN_S):
+                    await self._work.wait()
+            self._work.clear()
+            for each in list(self._open.values()):
+                with _logged("sealing"):
+                    await self._turn(each, self._options.seal_ns)
+            await self._close_idle()
+
+    async def _turn(self, each: _Open, older_ns: int) -> None:
+        """Seal what is due of one stream, and trim it."""
+        log = each.log
+        files = log.files
+        if log.is_gone or not files:
+            self._open.pop(each.stream.key, None)
+            await log.close()
+            return
+        if files[-1].count and (not older_ns or self._is_due(files[-1].head.begun_ns, older_ns)):
+            await log.rotate(older_ns)
+        if len(log.files) > 1:
+            stream = await self._current(each)
+            if stream is None:
+                await log.remove()
+                return
+            while await self._sealer.seal(stream, log):
+                continue
+        await self._trim(each)
+
+    def _is_due(self, begun_ns: int, older_ns: int) -> bool:
+        return self._store.now_ns() - begun_ns >= older_ns
+
+    async def _current(self, each: _Open) -> Stream | None:
+        """The stream as it is now, None when its flow has gone."""
+        ref = flow_ref(each.stream.flow_id)
+        row = (await self._store.metadata.rows([ref])).get(ref)
+        if row is None or row.created_ns != each.stream.created_ns:
+            return None
+        found = stream_of(row, self._options.retention)
+        if found is not None:
+            each.stream = found
+        return each.stream
+
+    async def _trim(self, each: _Open) -> None:
+        now_s = asyncio.get_running_loop().time()
+        if each.stream.retention == Retention() or now_s - each.trimmed_s < TRIM_S:
+            return
+        each.trimmed_s = now_s
+        store = self._store
+        await retention.trim(
+            store.metadata, self._sealed, each.stream, each.log.extent, store.now_ns(), store.new_id
+        )
+
+    async def _close_idle(self) -> None:
+        idle = [key for key, each in self._open.items() if not each.log.is_used]
+        for key in idle[: max(0, len(self._open) - IDLE)]:
+            each = self._open.pop(key)
+            await each.log.close()
+
+    async def _scan(self) -> None:
+        """Take care of what dead processes left, and of streams whose flow has gone."""
+        while True:
+            with _logged("looking for hot logs"):
+                for flow_id, created_ns in await self._run(self._folders):
+                    if (flow_id, created_ns) not in self._open:
+                        await self._adopt(flow_id, created_ns)
+            await asyncio.sleep(SCAN_S)
+
+    def _folders(self) -> list[tuple[str, int]]:
+        """The streams that have something hot."""
+        found = []
+        for path in self._options.folder.glob("*.*"):
+            flow_id, _, created = path.name.partition(".")
+            if created.isdigit() and any(each.stat().st_size > 64 for each in path.glob("*.log")):
+                found.append((flow_id, int(created)))
+        return found
+
+    async def _adopt(self, flow_id: str, created_ns: int) -> None:
+        each = Stream(flow_id, flow_id, created_ns, self._options.retention)
+        log = await self._log_of(each)
+        if self._is_due(log.files[-1].head.begun_ns, self._options.seal_ns * 3):
+            self._work.set()
+
+
+def folder_name(stream: Stream) -> str:
+    """The folder of a stream's hot log; one that is made anew under the same id has another."""
+    return f"{stream.flow_id}.{stream.created_ns}"
+
+
+@contextlib.contextmanager
+def _logged(what: str) -> Iterator[None]:
+    """Keep a background loop going: what fails now is tried again at the next turn."""
+    try:
+        yield
+    except (Error, Stale) as exc:
+        _log.warning("streams: %s: %s", what, exc)
+    # A fault with one stream must not end the work for all others: nobody would notice.
+    except Exception:
+        _log.exception("streams: %s", what)
