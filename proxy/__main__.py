@@ -50,24 +50,29 @@ def serve(
     demo: Annotated[
         bool, typer.Option("--demo", help="Make secrets for the policy's clients, and accept every login.")
     ] = False,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, max=64, help="How many processes share the port.")
+    ] = None,
 ) -> None:
     """Run the proxy with its embedded store.
 
     Settings are environment variables TAMS_* and a TOML file, TAMS_CONFIG or tams.toml; `tams-proxy config`
-    shows them.
+    shows them. SIGHUP has them, the policy and the certificate read again; SIGTERM stops in good order.
     """
-    from proxy.app import run
+    from proxy.app import load_settings, run
 
-    settings = _settings()
+    chosen: dict[str, object] = {} if workers is None else {"workers": workers}
     if demo:
         # Both ways of logging in are in the specification; outside a demonstration they are a choice.
-        settings = settings.model_copy(update={"demo": True, "allow_basic": True, "allow_url_token": True})
+        chosen |= {"demo": True, "allow_basic": True, "allow_url_token": True}
+
+    def read() -> Settings:
+        return load_settings().model_copy(update=chosen)
+
     try:
-        started = run(settings, lambda text: typer.echo(text, err=True))
+        sys.exit(run(read(), read, lambda text: typer.echo(text, err=True)))
     except InvalidSettings as exc:
         raise _unusable(exc) from exc
-    if not started:
-        sys.exit(3)
 
 
 @app.command()

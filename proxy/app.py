@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import httpx
@@ -21,8 +21,9 @@ from proxy.banner import banner
 from proxy.cors import Cors
 from proxy.errors import BadRequest, Error, InvalidSettings, NotFound, TooLarge
 from proxy.events import OwnerLapsed, Watcher
+from proxy.figures import Figures
 from proxy.gate import Gate
-from proxy.health import health
+from proxy.health import Facts, Operations, Operator
 from proxy.identity.authenticate import Authenticator, create
 from proxy.identity.endpoint import resource_route, routes
 from proxy.identity.issuer import resource_metadata
@@ -30,6 +31,7 @@ from proxy.identity.keyring import Keyring
 from proxy.identity.principal import Principal
 from proxy.keyvalue import KeyAsked, KeyValue, RawHeaders
 from proxy.live import LiveEvents, origin_of
+from proxy.metrics import ProxySource
 from proxy.mounts import mounted
 from proxy.objects import NO_MEDIA
 from proxy.policy.files import InvalidPolicy
@@ -54,16 +56,20 @@ from store.door import Door
 from store.events.admission import deciding
 from store.events.desk import Desk as Desk
 from store.events.desk import open_desk as open_desk
+from store.exposition import CONTENT_TYPE, Alone, Exposition, Source, Together, measured, of_server
 from store.http import utc_now
-from store.logs import lines, set_up
+from store.logs import lines
 from store.media.serve import LocalMedia
 from store.media.signing import key_of
 from store.media.stream import fields_of
 from store.models.parsing import load
+from store.process import Process
+from store.readiness import Check, Readiness
+from store.reload import Replaceable
 from store.routes import keys as key_routes
 from store.routes.events import EventRoutes
 from store.routing import Router, decode_query
-from store.server import server
+from store.serve import Service, serve
 from store.settings import StoreSettings, parse
 
 RESOURCE_PATH = "/.well-known/oauth-protected-resource"
@@ -171,8 +177,8 @@ class LocalKeys:
 
 
 @asynccontextmanager
-async def run_proxy(settings: Settings) -> AsyncIterator[App]:
-    """The proxy with its embedded store, for as long as the context lasts.
+async def run_proxy(settings: Settings, process: Process | None = None) -> AsyncIterator[App]:
+    """The proxy with its embedded store, for as long as the context lasts, in a process that serves it.
 
     Raises `InvalidSettings` with everything that is wrong, `store.errors.Unavailable` for what cannot be
     reached.
@@ -201,9 +207,28 @@ async def run_proxy(settings: Settings) -> AsyncIterator[App]:
             decisions = await stack.enter_async_context(opening)
         except (OSError, ValueError) as exc:
             raise InvalidSettings([f"openfga: {exc}"]) from exc
-        journal = Journal(lines(settings.log_format))
+        figures = Figures()
+        journal = Journal(lines(settings.log_format), (figures.take,))
         stack.callback(journal.flush)
-        yield _assemble(settings, behind, policy, decisions, authenticator, journal)
+        process = process or Process()
+        sources: list[Source] = [
+            ProxySource(figures, policy, decisions, journal.flush),
+            of_server(process.lines, __version__),
+            *measured(behind.running.measures if behind.running is not None else ()),
+        ]
+        teller = await stack.enter_async_context(process.telling(Exposition(sources)))
+        engine = Engine(policy, decisions, authenticator, journal)
+        yield _assemble(settings, behind, engine, process, teller)
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What decides, and what is written down of it."""
+
+    policy: FolderPolicy
+    decisions: Decisions
+    authenticator: Authenticator
+    journal: Journal
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,13 +283,11 @@ async def _remote(settings: Settings, keyring: Keyring, http: httpx.AsyncClient)
 
 
 def _assemble(
-    settings: Settings,
-    behind: Behind,
-    policy: FolderPolicy,
-    decisions: Decisions,
-    authenticator: Authenticator,
-    journal: Journal,
+    settings: Settings, behind: Behind, engine: Engine, process: Process, teller: Alone | Together
 ) -> App:
+    policy, decisions = engine.policy, engine.decisions
+    authenticator, journal = engine.authenticator, engine.journal
+
     def defaults(principal: Principal) -> frozenset[str]:
         return policy.current().defaults(principal)
 
@@ -285,12 +308,14 @@ def _assemble(
         keys = KeyValue(behind.keys, authenticator, sights, lambda: policy.current().classes, rate, journal)
     metadata_url = f"{settings.base_url()}{RESOURCE_PATH}"
     live, seen = None, None
+    refusals = Refusals(authenticator, metadata_url, plumbing.stamp)
     if behind.running is not None:
         watcher, streams = _events(behind.running, sights, behind.upstream)
-        refusals = Refusals(authenticator, metadata_url, plumbing.stamp)
         origins, seen = (*settings.cors_origins, origin_of(settings.base_url())), watcher.seen
         live = LiveEvents(streams, authenticator, refusals, journal, origins, seen)
-    open_doors = _open_doors(settings, behind, policy, authenticator)
+    facts = _facts(settings, behind, engine, process, teller)
+    operations = Operations(facts, Operator(authenticator, sights), refusals, journal)
+    open_doors = operations.doors() | _open_doors(settings, authenticator)
     doors = Doors(open_doors, behind.media, behind.files, keys, live)
     app = ProxyApp(gate, authenticator, plumbing, doors, metadata_url, journal, seen)
     return Cors(app, settings.cors_origins, (settings.api_key_header,) if settings.api_key_header else ())
@@ -309,10 +334,52 @@ def _events(running: Running, sights: PolicySights, upstream: Upstream) -> tuple
     return watcher, EventRoutes(running.events.live, admit)
 
 
-def _open_doors(
-    settings: Settings, behind: Behind, policy: FolderPolicy, authenticator: Authenticator
-) -> dict[bytes, App]:
-    """What anybody may reach: health, the token endpoint and its metadata."""
+def _facts(
+    settings: Settings, behind: Behind, engine: Engine, process: Process, teller: Alone | Together
+) -> Facts:
+    """What operators are told."""
+    checks = _checks(behind, engine)
+    return Facts(
+        __version__,
+        utc_now,
+        engine.policy,
+        process.vitals.system,
+        {"tracing_enabled": False, "metrics_enabled": True},
+        Readiness(checks).find,
+        lambda: process.lines.draining,
+        teller.text,
+        CONTENT_TYPE,
+    )
+
+
+def _checks(behind: Behind, engine: Engine) -> list[Check]:
+    """What requests depend on. What has a last good state, or is needed by a few, is told and no more."""
+    down = (store.errors.Error, Error)
+
+    async def database() -> None:
+        await behind.check()
+
+    async def decisions() -> None:
+        await engine.decisions.denying()
+
+    async def policy() -> str | None:
+        engine.policy.current()
+        return engine.policy.problem
+
+    async def identity() -> str | None:
+        return "; ".join(engine.authenticator.problems()) or None
+
+    checks = [
+        Check("store", database, down),
+        Check("decisions", decisions, down),
+        Check("policy", policy, vital=False),
+        Check("identity", identity, vital=False),
+    ]
+    return checks if behind.running is None else [*checks, behind.running.check()]
+
+
+def _open_doors(settings: Settings, authenticator: Authenticator) -> dict[bytes, App]:
+    """What anybody may reach: the token endpoint and its metadata, and the documentation."""
     public_url = settings.base_url()
     issuers = tuple(issuer.issuer for issuer in settings.issuers)
     found = [
@@ -328,8 +395,6 @@ def _open_doors(
         found += routes(authenticator.local)
     endpoints = Starlette(routes=found)
     doors: dict[bytes, App] = {route.path.encode(): endpoints for route in found}
-    down = (store.errors.Error, Error)
-    doors[b"/health"] = health(behind.check, down, policy, __version__, utc_now)
     if settings.documentation:
         doors |= documentation(
             settings.name, lambda: describe(settings.name, __version__, public_url, authorization=True)
@@ -339,20 +404,12 @@ def _open_doors(
 
 def application(settings: Settings) -> App:
     """The proxy as one ASGI application that opens on start-up and closes on shutdown."""
-    running: list[App] = []
+    return Replaceable(lambda: opened(settings, Process()), (), 0)
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await receive()
-            async with mounted(settings, run_proxy) as proxy:
-                running.append(proxy)
-                await send({"type": "lifespan.startup.complete"})
-                await receive()
-            await send({"type": "lifespan.shutdown.complete"})
-        else:
-            await running[0](scope, receive, send)
 
-    return app
+def opened(settings: Settings, process: Process) -> AbstractAsyncContextManager[App]:
+    """The proxy with all that is mounted beside it, in a process that serves it."""
+    return mounted(settings, lambda each: run_proxy(each, process if each is settings else None))
 
 
 def load_settings() -> Settings:
@@ -363,14 +420,15 @@ def load_settings() -> Settings:
         raise InvalidSettings(exc.problems) from exc
 
 
-def run(settings: Settings, tell: Callable[[str], None]) -> bool:
-    """Serve until stopped; `tell` gets the welcome. False when the server could not start.
+def run(settings: Settings, read: Callable[[], Settings], tell: Callable[[str], None]) -> int:
+    """Serve until stopped; `tell` gets the welcome, `read` reads the settings again. Returns the exit status.
 
     Raises `InvalidSettings`.
     """
-    set_up(settings.log_level, settings.log_format)
     first_start(settings)
     tell(banner(settings.base_url(), settings.data, demo=settings.demo))
-    running = server(application(settings), settings.host, settings.port)
-    running.run()
-    return running.started
+    failures = (InvalidSettings, store.errors.Error, Error, OSError)
+    try:
+        return serve(settings, Service(read, opened, failures))
+    except store.settings.InvalidSettings as exc:
+        raise InvalidSettings(exc.problems) from exc

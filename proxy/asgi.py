@@ -224,6 +224,9 @@ async def who(authenticator: Authenticator, scope: Scope, decision: Decision) ->
     now_s = int(decision.time_s)
     credential = authenticator.credential(scope["headers"], scope["query_string"], peer, tls)
     principal = authenticator.cached(credential, now_s) if credential is not None else None
+    decision.peer = peer
+    if credential is not None:
+        decision.is_known = principal is not None
     if principal is None:
         principal = await authenticator.authenticate(credential, peer, now_s)
     decision.principal, decision.client = principal.name, principal.client

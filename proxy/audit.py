@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,7 +21,9 @@ class Decision:
     """Who asked for what, and what came of it.
 
     `time_s` is Unix seconds. `rule`: the row that was decided by. `classes` are the resource's, where one
-    was found. `calls`: how often the store was asked. `propagated`: what followed a change of classes.
+    was found. `calls`: how often the store was asked, for `store_ns` altogether. `peer`: the address of the
+    connection. `is_known`: whether its credential had been verified before. `propagated`: what followed a
+    change of classes. `began_ns` and `ended_ns` are of a clock that only goes forward.
     """
 
     request_id: str
@@ -36,6 +39,16 @@ class Decision:
     reason: str = ""
     calls: int = 0
     propagated: list[dict[str, Any]] | None = None
+    peer: str = ""
+    is_known: bool | None = None
+    store_ns: int = 0
+    began_ns: int = field(default_factory=time.perf_counter_ns)
+    ended_ns: int = 0
+
+    @property
+    def verdict(self) -> str:
+        """What came of it: allow, deny or error."""
+        return _verdict(self.status)
 
     def record(self) -> dict[str, Any]:
         """The record as it is written down."""
@@ -48,11 +61,13 @@ class Decision:
             "principal": self.principal,
             "client": self.client,
             "classes": None if self.classes is None else sorted(self.classes),
-            "verdict": _verdict(self.status),
+            "verdict": self.verdict,
             "status": self.status,
             "reason": self.reason or self._ground(),
             "policy": "" if self.caller is None else self.caller.permissions.policy,
             "store_calls": self.calls,
+            "peer": self.peer,
+            "took_us": max(0, self.ended_ns - self.began_ns) // 1000,
         }
         if self.propagated is not None:
             found["propagated"] = self.propagated
@@ -80,15 +95,21 @@ def _verdict(status: int) -> str:
 class Journal:
     """Takes decisions and writes them in batches, at the latest `FLUSH_S` after the first of a batch.
 
-    `write` gets the records of a batch, in order.
+    `write` gets the records of a batch, in order; `told` gets the decisions, before.
     """
 
-    def __init__(self, write: Callable[[list[dict[str, Any]]], None]) -> None:
+    def __init__(
+        self,
+        write: Callable[[list[dict[str, Any]]], None],
+        told: Sequence[Callable[[list[Decision]], None]] = (),
+    ) -> None:
         self._write = write
+        self._told = told
         self._pending: list[Decision] = []
 
     def add(self, decision: Decision) -> None:
-        """Take a decision, on the running loop."""
+        """Take a decision, on the running loop; it is over."""
+        decision.ended_ns = time.perf_counter_ns()
         self._pending.append(decision)
         if len(self._pending) == 1:
             asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
@@ -99,4 +120,6 @@ class Journal:
         """Write what is pending."""
         pending, self._pending = self._pending, []
         if pending:
+            for told in self._told:
+                told(pending)
             self._write([decision.record() for decision in pending])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from time import perf_counter_ns
+from typing import Any, Protocol, TypeVar
 
 from proxy import bulk
 from proxy.asked import Asked, Authorised, Ground, Limits, enforce
@@ -40,6 +41,7 @@ from proxy.upstream.protocol import (
 )
 from proxy.writes import authorise
 
+T = TypeVar("T")
 TRIES = 3
 DEFAULTS = Limits()
 NO_PATH = "There is nothing at this path."
@@ -129,16 +131,14 @@ class Gate:
         _check_scope(rule, principal)
         backend = backend_named(tuple(await self._upstream.backends()), call.params["backend"])
         sight = await self._sight(call, principal)
-        found = await self._upstream.media_at(backend.id, key)
+        found = await self._timed(call, self._upstream.media_at(backend.id, key))
         if found is None:
             raise NotFound(NO_MEDIA)
-        known = await self._upstream.look_up([], [found.object_id], sight.view)
-        call.decision.calls += 2
+        known = await self._look_up(call, [], [found.object_id], sight.view)
         fact, classes = known.objects.get(found.object_id), None
         if fact is not None and fact.flow_ids and rule.action is Action.WRITE:
             ref = ("flow", fact.flow_ids[0])
-            classes = (await self._upstream.look_up([ref], (), sight.view)).classes.get(ref)
-            call.decision.calls += 1
+            classes = (await self._look_up(call, [ref], (), sight.view)).classes.get(ref)
         call.decision.classes = classes
         enforce(media_verdict(sight.caller, rule.action, fact, classes, backend), rule.target)
         return found
@@ -148,6 +148,20 @@ class Gate:
         call.decision.caller = sight.caller
         return sight
 
+    async def _timed(self, call: Call, asking: Awaitable[T]) -> T:
+        """What the store answers; the question and its time go into the decision."""
+        decision, began_ns = call.decision, perf_counter_ns()
+        try:
+            return await asking
+        finally:
+            decision.calls += 1
+            decision.store_ns += perf_counter_ns() - began_ns
+
+    def _look_up(
+        self, call: Call, refs: Iterable[Ref], objects: Iterable[str], view: View | None
+    ) -> Awaitable[Known]:
+        return self._timed(call, self._upstream.look_up(refs, objects, view))
+
     async def _read(self, call: Call, principal: Principal) -> Response:
         rule, decision = call.rule, call.decision
         weighty = rule.target is Target.ADMIN or rule.action is Action.DELETE
@@ -156,10 +170,8 @@ class Gate:
         if rule.target is Target.ADMIN and not caller.admin:
             raise NotFound(NO_PATH)
         view = sight.any if rule.target is Target.BACKENDS else sight.view
-        response = await self._upstream.call(
-            Request(rule.operation, call.path, call.params, call.query, b"", view, None, principal.name)
-        )
-        decision.calls += 1
+        request = Request(rule.operation, call.path, call.params, call.query, b"", view, None, principal.name)
+        response = await self._timed(call, self._upstream.call(request))
         facts = response.facts
         if facts is None:
             return _without_facts(response, rule)
@@ -195,8 +207,7 @@ class Gate:
                 principal.name,
                 owner,
             )
-            response = await self._upstream.call(request)
-            call.decision.calls += 1
+            response = await self._timed(call, self._upstream.call(request))
             if response.status != 409:
                 return await self._settled(call, principal, sight, allowed, response)
             fresh = True
@@ -233,12 +244,10 @@ class Gate:
         refs, objects = refs_of(asked)
         known: Known = _NOTHING
         if refs or objects:
-            known = await self._upstream.look_up(refs, objects, sight.view)
-            decision.calls += 1
+            known = await self._look_up(call, refs, objects, sight.view)
         more = later_refs(asked, known)
         if more:
-            known = _both(known, await self._upstream.look_up(more, (), sight.view))
-            decision.calls += 1
+            known = _both(known, await self._look_up(call, more, (), sight.view))
         if rule.param and rule.target is not Target.OBJECT:
             decision.classes = known.classes.get(asked.target)
         denying = await self._decisions.denying() if rule.check in _CHANGES_CLASSES else frozenset[str]()

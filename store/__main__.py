@@ -47,21 +47,29 @@ def root(
 
 
 @app.command()
-def serve() -> None:
+def serve(
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, max=64, help="How many processes share the port.")
+    ] = None,
+) -> None:
     """Run the store alone. Everybody who reaches it may do everything.
 
-    Settings are environment variables TAMS_* and a TOML file, TAMS_CONFIG or tams.toml.
+    Settings are environment variables TAMS_* and a TOML file, TAMS_CONFIG or tams.toml. SIGHUP has them read
+    again; SIGTERM stops in good order.
     """
-    from store.app import with_lifespan
-    from store.logs import set_up
-    from store.server import server
+    from store.app import opened
+    from store.errors import Error
+    from store.serve import Service
+    from store.serve import serve as run
+
+    def read() -> StoreSettings:
+        chosen = {} if workers is None else {"workers": workers}
+        return parse(StoreSettings).model_copy(update=chosen)
 
     try:
-        settings = parse(StoreSettings)
+        settings = read()
     except InvalidSettings as exc:
-        typer.echo("The settings cannot be used:\n  " + "\n  ".join(exc.problems), err=True)
-        raise typer.Exit(2) from exc
-    set_up(settings.log_level, settings.log_format)
+        raise _unusable(exc) from exc
     secret = _secret(settings.data / "store.key")
     typer.secho(
         f"WARNING: no authorization. Whoever reaches {settings.base_url()} may read, change and delete "
@@ -70,10 +78,18 @@ def serve() -> None:
         bold=True,
         err=True,
     )
-    running = server(with_lifespan(settings, secret=secret), settings.host, settings.port)
-    running.run()
-    if not running.started:
-        sys.exit(3)
+    service = Service(
+        read, lambda each, process: opened(each, process, secret), (InvalidSettings, Error, OSError)
+    )
+    try:
+        sys.exit(run(settings, service))
+    except InvalidSettings as exc:
+        raise _unusable(exc) from exc
+
+
+def _unusable(exc: InvalidSettings) -> typer.Exit:
+    typer.echo("The settings cannot be used:\n  " + "\n  ".join(exc.problems), err=True)
+    return typer.Exit(2)
 
 
 def _cluster() -> tuple[StoreSettings, VastConfig]:
@@ -84,8 +100,7 @@ def _cluster() -> tuple[StoreSettings, VastConfig]:
         settings = parse(StoreSettings)
         return settings, vast_config(settings)
     except InvalidSettings as exc:
-        typer.echo("The settings cannot be used:\n  " + "\n  ".join(exc.problems), err=True)
-        raise typer.Exit(2) from exc
+        raise _unusable(exc) from exc
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from store import __version__
+from store.about import About
 from store.asgi import (
     App,
     Disconnected,
@@ -28,12 +30,14 @@ from store.docs.document import describe
 from store.docs.pages import documentation
 from store.domain.keys import Keys
 from store.domain.service import ServiceFacts
-from store.errors import Error, MethodNotAllowed, NotFound, Unavailable
+from store.errors import Error, MethodNotAllowed, NotFound
 from store.events.admission import everybody
 from store.events.bodies import Renderer
 from store.events.sealing import Seal
 from store.events.system import Events, run_events
-from store.http import Request, Response, failure, fault, ok, utc_now
+from store.exposition import Alone, Exposition, Together, measured, of_server
+from store.http import Request, Response, failure, fault, utc_now
+from store.measures import Measure, of_jobs, of_webhooks
 from store.media.config import build, problems
 from store.media.files import Files
 from store.media.protocol import Media
@@ -41,7 +45,10 @@ from store.media.serve import LocalMedia
 from store.media.signing import Lifetime, Signer, key_of
 from store.metadata.opening import open_metadata
 from store.params import Params
+from store.process import Process
 from store.rate import Rate
+from store.readiness import Check
+from store.reload import Replaceable
 from store.routes.events import PATH, Anybody, EventRoutes, refuse_socket
 from store.routes.keys import MOUNT, KeyRoutes, KeyValueApp
 from store.routes.keys import Limits as KeyLimits
@@ -54,6 +61,8 @@ from store.work.worker import Job, Worker
 _log = logging.getLogger(__name__)
 MEDIA = b"/media/"
 TITLE = "TAMS 8.2"
+BACKENDS_FRESH_S = 30.0
+"""For how long a storage backend is not asked again whether it works: it writes and reads for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +75,22 @@ class Running:
     keys: KeyRoutes
     key_rate: Rate | None
     events: Events
+    measures: tuple[Measure, ...] = ()
+
+    def check(self) -> Check:
+        """The storage backends: whoever needs none of them is still served while they are down."""
+        backends = self.store.backends.values()
+
+        async def ask() -> str | None:
+            said = await asyncio.gather(*(media.check() for media in backends))
+            found = [
+                f"{media.backend.label or media.backend.id}: {problem}"
+                for media, problems in zip(backends, said, strict=True)
+                for problem in problems
+            ]
+            return "; ".join(found) or None
+
+        return Check("storage backends", ask, (Error,), vital=False, fresh_s=BACKENDS_FRESH_S)
 
 
 @asynccontextmanager
@@ -122,15 +147,18 @@ async def run_store(
     served = LocalMedia(local, signer, time.time)
     try:
         keys = _key_routes(settings, store)
-        async with run_events(
-            metadata,
-            Renderer(metadata, backends, store.now_ns),
-            store.seal,
-            store.addresses,
-            holder=holder,
-            streams=settings.events.streams,
-        ) as events:
-            yield Running(store, served, worker, keys, settings.keys.rate(), events)
+        async with (
+            run_events(
+                metadata,
+                Renderer(metadata, backends, store.now_ns),
+                store.seal,
+                store.addresses,
+                holder=holder,
+                streams=settings.events.streams,
+            ) as events,
+        ):
+            measures = (of_jobs(worker), of_webhooks(metadata))
+            yield Running(store, served, worker, keys, settings.keys.rate(), events, measures)
     finally:
         await worker.stop()
         for media in backends.values():
@@ -188,8 +216,9 @@ def _mechanisms(public_url: str) -> tuple[dict[str, Any], ...]:
 class StoreApp:
     """The store alone over HTTP: no authorization at all, for trusted use."""
 
-    def __init__(self, running: Running, max_body_bytes: int) -> None:
+    def __init__(self, running: Running, max_body_bytes: int, about: About | None = None) -> None:
         self._store = running.store
+        self._about = (about or _about(running, Process(), Exposition(measured(running.measures)))).answers()
         self._media = running.media
         self._events = EventRoutes(running.events.live, everybody)
         self._keys = KeyValueApp(running.keys, running.key_rate, time.time)
@@ -216,7 +245,7 @@ class StoreApp:
         if path.startswith(MOUNT):
             await self._keys(scope, receive, send)
             return
-        page = self._pages.get(path)
+        page = self._about.get(path) or self._pages.get(path)
         if page is not None:
             await page(scope, receive, send)
             return
@@ -263,8 +292,6 @@ class StoreApp:
 
     async def _respond(self, scope: Scope, receive: Receive) -> Response:
         method, path = scope["method"], scope["raw_path"]
-        if path == b"/health":
-            return await health(self._store)
         found = self._router.match(path)
         if found is None:
             raise NotFound("There is nothing at this path.")
@@ -282,31 +309,25 @@ class StoreApp:
         return await operation.handler(self._store, request)
 
 
-async def health(store: Store) -> Response:
-    """GET /health: whether the database answers."""
-    try:
-        await store.metadata.check()
-    except Unavailable as exc:
-        return failure(exc, utc_now())
-    return ok({"status": "healthy", "version": __version__, "timestamp": utc_now()})
-
-
 def with_lifespan(settings: StoreSettings, *, secret: bytes) -> App:
     """The store alone as one ASGI application: opens on start-up, closes on shutdown."""
-    holder: list[StoreApp] = []
+    return Replaceable(lambda: opened(settings, Process(), secret), (), 0)
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await receive()
-            keys = (secret,)
-            opened = run_store(settings, media_keys=keys, cursor_keys=keys, webhook_keys=keys)
-            async with opened as running:
-                running.events.deliver(everybody)
-                holder.append(StoreApp(running, settings.max_body_bytes))
-                await send({"type": "lifespan.startup.complete"})
-                await receive()
-            await send({"type": "lifespan.shutdown.complete"})
-        else:
-            await holder[0](scope, receive, send)
 
-    return app
+@asynccontextmanager
+async def opened(settings: StoreSettings, process: Process, secret: bytes) -> AsyncIterator[App]:
+    """The store alone, in a process that serves it. Raises as `run_store`."""
+    keys = (secret,)
+    async with run_store(settings, media_keys=keys, cursor_keys=keys, webhook_keys=keys) as running:
+        running.events.deliver(everybody)
+        exposition = Exposition([of_server(process.lines, __version__), *measured(running.measures)])
+        async with process.telling(exposition) as teller:
+            yield StoreApp(running, settings.max_body_bytes, _about(running, process, teller))
+
+
+def _about(running: Running, process: Process, teller: Exposition | Alone | Together) -> About:
+    async def database() -> None:
+        await running.store.metadata.check()
+
+    checks = (Check("store", database, (Error,)), running.check())
+    return About(process, __version__, checks, teller.text)

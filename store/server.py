@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import resource
+import signal
+import socket
+import ssl
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -12,33 +21,65 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from store.asgi import App
 from store.http import error_body, utc_now
+from store.serving import LimitSettings, StopSettings
+from store.tls import Certificates, InvalidCertificate
 
 HEADER_TIMEOUT_S = 20
 KEEP_ALIVE_S = 75
-MAX_HEADERS_BYTES = 64 * 1024
+MOST_FILES = 65_536
+TICK_S = 0.1
+CLOSE = (b"connection", b"close")
 MAX_MESSAGE_BYTES = 16 << 20
 _quiet = logging.getLogger("store.websocket")
 _quiet.setLevel(logging.WARNING)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Lines:
+    """The connections of one process: how many there are, how many were refused, and whether no more shall
+    come. `draining`: the server stops soon, and tells every client so."""
+
+    open: int = 0
+    refused: int = 0
+    draining: bool = False
+
+
+class ServerConfig(uvicorn.Config):
+    """uvicorn's, with what our protocols go by."""
+
+    lines: Lines
+    limits: LimitSettings
 
 
 class StrictProtocol(HttpToolsProtocol):
-    """Refuses what RFC 9112 3.2 does: no Host, or several; and heads that are too long or never end.
+    """Refuses what RFC 9112 3.2 does: no Host, or several; and heads that are too long or never end; and
+    connections beyond the limit.
 
     Refusals are in the TAMS error schema, and close the connection.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, config: ServerConfig, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)
+        self._lines = config.lines
+        self._most = config.limits.connections
+        self._most_head_bytes = config.limits.header_bytes
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Give the first head a deadline."""
         super().connection_made(transport)
+        self._lines.open += 1
+        if self._lines.open > self._most:
+            self._lines.refused += 1
+            self._refuse("There are too many connections. Try again later.", "503 Service Unavailable")
+            return
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of the deadline."""
+        self._lines.open -= 1
         self._head_arrived()
         super().connection_lost(exc)
 
@@ -47,7 +88,7 @@ class StrictProtocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_bytes += len(data)
         super().data_received(data)
-        if self._head_timer is not None and self._head_bytes > MAX_HEADERS_BYTES:
+        if self._head_timer is not None and self._head_bytes > self._most_head_bytes:
             self._refuse("The request's head is too long.")
 
     def on_message_begin(self) -> None:
@@ -66,7 +107,12 @@ class StrictProtocol(HttpToolsProtocol):
         if hosts != 1:
             self._refuse("A request must have exactly one Host header.")
             return
+        if self._lines.draining and not self.parser.should_upgrade():
+            # As if the client had asked for it: the answer is its last on this connection, and says so.
+            self.headers.append(CLOSE)
         super().on_headers_complete()
+        if self._lines.draining and self.cycle is not None:
+            self.cycle.keep_alive = False
 
     def send_400_response(self, msg: str) -> None:
         """What the parser refuses."""
@@ -86,29 +132,136 @@ class StrictProtocol(HttpToolsProtocol):
             self._head_timer.cancel()
             self._head_timer = None
 
-    def _refuse(self, summary: str) -> None:
+    def _refuse(self, summary: str, status: str = "400 Bad Request") -> None:
         self._head_arrived()
         if self.transport.is_closing():
             return
-        body = error_body("BadRequest", summary, utc_now())
-        self.transport.write(
-            b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
-            b"content-length: %d\r\n\r\n" % len(body) + body
-        )
+        kind = status.partition(" ")[2].replace(" ", "")
+        body = error_body(kind, summary, utc_now())
+        later = "retry-after: 1\r\n" if status.startswith("503") else ""
+        head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\n{later}"
+        self.transport.write(b"%scontent-length: %d\r\n\r\n%s" % (head.encode(), len(body), body))
         self.transport.close()
 
 
 class QuietWebSocket(WebSocketsSansIOProtocol):
-    """A WebSocket whose URL, and a token in it, is not logged."""
+    """A WebSocket whose URL, and a token in it, is not logged. Its connection was counted as one of HTTP."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, config: ServerConfig, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)
         self.logger = _quiet
+        self._lines = config.lines
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone."""
+        self._lines.open -= 1
+        super().connection_lost(exc)
 
 
-def server(app: App, host: str, port: int) -> uvicorn.Server:
+class Server(uvicorn.Server):
+    """A server that can be told to take its settings anew (SIGHUP) and that stops without failing anybody.
+
+    `reload`: what SIGHUP does. `certificates`: what TLS shows, None without TLS.
+    `parent`: a descriptor at whose end the server stops too.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        stop: StopSettings,
+        certificates: Certificates | None,
+        reload: Callable[[], Awaitable[None]] | None,
+        parent: int | None,
+    ) -> None:
+        super().__init__(config)
+        self._parent = parent
+        self._lines = config.lines
+        self._stop = stop
+        self._certificates = certificates
+        self._reload = reload
+        self._beside: set[asyncio.Task[None]] = set()
+        self._others: list[tuple[ServerConfig, socket.socket]] = []
+
+    def beside(self, app: App, sockets: list[socket.socket]) -> None:
+        """Serve another application, in the clear, on sockets of its own; it has no lifespan."""
+        config = _config(app, self.config.host, 0, StopSettings())
+        config.limits, config.lines = LimitSettings(), self._lines
+        self._others += [(config, each) for each in sockets]
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open the application, then the port."""
+        await super().startup(sockets)
+        loop = asyncio.get_running_loop()
+        for config, each in self._others:
+            config.load()
+            protocol = partial(StrictProtocol, config, self.server_state, {})
+            self.servers.append(await loop.create_server(protocol, sock=each))
+        if self._parent is not None:
+            loop.add_reader(self._parent, self._orphaned)
+        if self._certificates is not None:
+            self._spawn(self._certificates.watch())
+        if threading.current_thread() is threading.main_thread():
+            loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._reloaded()))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take requests for a while yet, each the last on its connection; then stop.
+
+        Another signal ends the waiting.
+        """
+        self._lines.draining = True
+        ticks = round(self._stop.drain_s / TICK_S)
+        while ticks > 0 and len(self._captured_signals) < 2 and not self.force_exit:
+            ticks -= 1
+            await self.on_tick(ticks)
+            await asyncio.sleep(TICK_S)
+        for task in self._beside:
+            task.cancel()
+        await super().shutdown(sockets)
+
+    async def _reloaded(self) -> None:
+        if self._certificates is not None:
+            try:
+                self._certificates.reload()
+            except InvalidCertificate as exc:
+                _log.error("The certificate is refused, the one before is still shown: %s", exc)
+        if self._reload is not None:
+            await self._reload()
+
+    def _orphaned(self) -> None:
+        if self._parent is not None:
+            asyncio.get_running_loop().remove_reader(self._parent)
+            self.should_exit = True
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
+
+
+def server(
+    app: App,
+    host: str,
+    port: int,
+    *,
+    limits: LimitSettings | None = None,
+    stop: StopSettings | None = None,
+    lines: Lines | None = None,
+    certificates: Certificates | None = None,
+    reload: Callable[[], Awaitable[None]] | None = None,
+    parent: int | None = None,
+) -> Server:
     """A server for one process; nothing of the client's headers changes who it is taken for."""
-    config = uvicorn.Config(
+    stop = stop or StopSettings()
+    config = _config(app, host, port, stop, None if certificates is None else certificates.context)
+    config.limits = limits or LimitSettings()
+    config.lines = lines or Lines()
+    return Server(config, stop, certificates, reload, parent)
+
+
+def _config(
+    app: App, host: str, port: int, stop: StopSettings, context: ssl.SSLContext | None = None
+) -> ServerConfig:
+    return ServerConfig(
         app,
         host=host,
         port=port,
@@ -124,6 +277,17 @@ def server(app: App, host: str, port: int) -> uvicorn.Server:
         server_header=False,
         date_header=True,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=stop.grace_s,
+        ssl_context_factory=None if context is None else lambda config, default: context,
     )
-    return uvicorn.Server(config)
+
+
+def allow_connections(wanted: int) -> None:
+    """Raise this process's limit of open files, as far as it may be, so that many can be connected."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    asked = max(soft, min(wanted + 1024, most))
+    if soft != resource.RLIM_INFINITY and asked > soft:
+        # A container may forbid what the limit allows; then the limit stays.
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (asked, hard))

@@ -20,7 +20,8 @@ class FolderPolicy:
     """The policy of a folder, read again when a file changes; an invalid change keeps the last good one.
 
     `problem` says what is wrong with the files as they stand, file, line and cure; `refused` counts such
-    changes. `now` gives Unix seconds. Raises `InvalidPolicy` when there is no valid policy to begin with.
+    changes; `since_s`: since when the policy is in force. `now` gives Unix seconds. Raises `InvalidPolicy`
+    when there is no valid policy to begin with.
     """
 
     def __init__(self, folder: Path, now: Callable[[], float]) -> None:
@@ -30,9 +31,14 @@ class FolderPolicy:
         self._now = now
         self._seen = signature(folder)
         self._policy = load(folder)
-        self._checked_s = now()
+        self._checked_s = self.since_s = now()
         self._reading = False
         _warn(self._policy)
+
+    @property
+    def version(self) -> str:
+        """The version of the policy in force."""
+        return self._policy.version
 
     def current(self) -> Policy:
         """The policy of now, at most one second old; while a change is read on a thread, the one before."""
@@ -85,6 +91,7 @@ class FolderPolicy:
             return
         self.problem = None
         self._policy = found
+        self.since_s = self._now()
         _log.info("policy %s is in force", found.version)
         _warn(found)
 

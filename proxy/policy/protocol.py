@@ -30,6 +30,16 @@ class Permissions:
 class Decisions(Protocol):
     """A policy engine. One contract suite runs on every implementation."""
 
+    @property
+    def hits(self) -> int:
+        """How often permissions were known."""
+        ...
+
+    @property
+    def misses(self) -> int:
+        """How often they had to be found out."""
+        ...
+
     async def permissions(self, principal: Principal, *, fresh: bool = False) -> Permissions:
         """The principal's permissions, at most 7 s old; `fresh` asks for none of that age.
 

@@ -44,10 +44,12 @@ class Snapshots:
 
     An answer counts for 7 s from the start of its question, never past the end of the token, never past the
     next moment at which a condition may turn, and only under the version of the policy that gave it.
+    `hits`: how often one was known; `misses`: how often one was kept that was not.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
+        self.hits = self.misses = 0
         # By principal, the fast way, and by what an answer rests on: a new token asks nothing anew.
         self._by_principal: LRUCache[Principal, _Snapshot] = LRUCache(MAX_PRINCIPALS)
         self._by_asker: LRUCache[Asker, _Snapshot] = LRUCache(MAX_PRINCIPALS)
@@ -74,6 +76,7 @@ class Snapshots:
         boundaries: Sequence[float],
     ) -> Permissions:
         """Keep an answer to what was asked at `asked_s`. Returns it, or the equal one that was known."""
+        self.misses += 1
         at = bisect_right(boundaries, asked_s)
         turn_s = boundaries[at] if at < len(boundaries) else float("inf")
         old = self._by_asker.get(who)
@@ -91,4 +94,5 @@ class Snapshots:
     def _usable(self, found: _Snapshot | None, version: object) -> Permissions | None:
         if found is None or found.version is not version or self._now() >= found.until_s:
             return None
+        self.hits += 1
         return found.permissions

@@ -31,13 +31,18 @@ class Job:
 
 
 class Worker:
-    """Runs jobs, each in one process at a time. `holder` names this process in the leases."""
+    """Runs jobs, each in one process at a time. `holder` names this process in the leases.
+
+    `succeeded_ns`: when a job last ended well here; `failures`: how often one did not.
+    """
 
     def __init__(self, store: Store, jobs: tuple[Job, ...], holder: str) -> None:
         self._store = store
         self._jobs = jobs
         self._holder = holder
         self._tasks: list[asyncio.Task[None]] = []
+        self.succeeded_ns: dict[str, int] = {}
+        self.failures = {job.name: 0 for job in jobs}
 
     def start(self) -> None:
         """Begin, on the running loop."""
@@ -67,12 +72,16 @@ class Worker:
         """One turn under the job's lease; a failure is logged, and tried again at the next turn."""
         try:
             async with self._held(job.name) as held:
-                return held and await job.run(self._store)
+                more = held and await job.run(self._store)
+            if held:
+                self.succeeded_ns[job.name] = self._store.now_ns()
+            return more
         except (Error, Stale) as exc:
             _log.warning("%s: %s", job.name, exc)
         # A fault in one turn must not end all later ones: nobody would notice that nothing is deleted.
         except Exception:
             _log.exception("%s", job.name)
+        self.failures[job.name] = self.failures.get(job.name, 0) + 1
         return False
 
     @contextlib.asynccontextmanager

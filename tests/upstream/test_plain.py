@@ -161,7 +161,8 @@ class TestWhatItLacks:
     async def test_a_version_before_6_is_refused(self, plain: Plain, proxy: Proxy) -> None:
         plain.version = "5.1"
         assert (await proxy.call("admin", "GET", "/flows")).status_code == 502
-        assert (await proxy.call(None, "GET", "/health")).status_code == 503
+        assert (await proxy.call(None, "GET", "/ready")).status_code == 503
+        assert (await proxy.call(None, "GET", "/health")).status_code == 200
 
 
 class TestTrouble:

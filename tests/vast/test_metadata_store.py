@@ -65,7 +65,7 @@ async def test_its_status_is_told(tams: Tams, emulator: Any) -> None:
 async def test_a_cluster_that_is_down_is_no_empty_store(tams: Tams, emulator: Any) -> None:
     flow = await tams.flow()
     emulator.faults.add(Fault("status", times=None, status=503))
-    for path in ("/flows", f"/flows/{flow['id']}", f"/flows/{flow['id']}/segments", "/health"):
+    for path in ("/flows", f"/flows/{flow['id']}", f"/flows/{flow['id']}/segments", "/ready"):
         assert (await tams.client.get(path)).status_code == 503
     emulator.faults.clear()
     assert [each["id"] for each in await tams.get("/flows")] == [flow["id"]]
