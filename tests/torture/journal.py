@@ -71,18 +71,24 @@ class KeyWorker:
         for _ in range(count):
             self.step()
 
-    def write_refused(self, count: int, statuses: Set[int]) -> int:
-        """Try to write while nothing can be; how often that was answered with one of these statuses.
+    def try_to_write(self, count: int, refusals: Set[int]) -> int:
+        """Try to write while little or nothing can be kept; how often that was refused.
 
-        Raises `Broken` when a write is acknowledged, or refused in another way.
+        Raises `Broken` when a write is refused with another status than these.
         """
+        refused = 0
         for number in range(count):
-            name, new = f"{self._prefix}{number}", b"refused"
-            self._may_be[name] = self._may_be.get(name, {None}) | {new}
+            name, new = f"{self._prefix}{number}", b"tried"
+            before = self._may_be.get(name, {None})
+            self._may_be[name] = before | {new}
             status = self._status_of_put(name, new)
-            if status not in statuses:
+            if status == 200:
+                self._may_be[name] = {new}
+            elif status in refusals:
+                refused += 1
+            else:
                 raise Broken(f"a write that cannot be kept is answered {status}")
-        return count
+        return refused
 
     def writable(self) -> bool:
         """Whether a write is done again."""
