@@ -19,7 +19,15 @@ from proxy.asked import Limits
 from proxy.audit import Journal
 from proxy.banner import banner
 from proxy.cors import Cors
-from proxy.errors import BadRequest, Error, InvalidSettings, NotFound, TooLarge
+from proxy.errors import (
+    BadRequest,
+    Error,
+    InvalidSettings,
+    NotFound,
+    TooLarge,
+    TooSlow,
+    UnsupportedEncoding,
+)
 from proxy.events import OwnerLapsed, Watcher
 from proxy.figures import Figures
 from proxy.gate import Gate
@@ -48,7 +56,7 @@ from proxy.upstream.open import open_upstream
 from proxy.upstream.parts import Clock
 from proxy.upstream.protocol import Upstream
 from store.app import Running, run_store
-from store.asgi import Disconnected, check_encoding, read_body
+from store.asgi import Disconnected, read_body
 from store.docs.document import describe
 from store.docs.pages import documentation
 from store.domain.webhooks import refresh_owner
@@ -105,14 +113,16 @@ class Plumbing:
             raise BadRequest(exc.summary) from exc
 
     async def body(self, scope: Scope, receive: Receive) -> bytes:
-        """The whole body. Raises `BadRequest`, `TooLarge`, and `ConnectionError` when the client is gone."""
+        """The whole body. Raises `UnsupportedEncoding`, `TooLarge`, `TooSlow`, and `ConnectionError` when the
+        client is gone."""
         try:
-            check_encoding(scope["headers"])
-            return await read_body(receive, self._max_body_bytes)
-        except store.errors.BadRequest as exc:
-            raise BadRequest(exc.summary) from exc
+            return await read_body(scope, receive, self._max_body_bytes)
+        except store.errors.UnsupportedEncoding as exc:
+            raise UnsupportedEncoding(exc.summary) from exc
         except store.errors.TooLarge as exc:
             raise TooLarge(exc.summary) from exc
+        except store.errors.TooSlow as exc:
+            raise TooSlow(exc.summary) from exc
         except Disconnected as exc:
             raise ConnectionError from exc
 

@@ -56,6 +56,14 @@ class TooLarge(Error):
     """The request body or the token is over its limit."""
 
 
+class TooSlow(Error):
+    """The body did not arrive in time."""
+
+
+class UnsupportedEncoding(Error):
+    """The body is compressed."""
+
+
 class TooManyRequests(Error):
     """Throttled; `retry_after_s` tells for how long."""
 
@@ -87,7 +95,9 @@ STATUS: dict[type[Error], int] = {
     Forbidden: 403,
     NotFound: 404,
     MethodNotAllowed: 405,
+    TooSlow: 408,
     TooLarge: 413,
+    UnsupportedEncoding: 415,
     TooManyRequests: 429,
     NotSupported: 501,
     BadUpstream: 502,

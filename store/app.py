@@ -21,7 +21,6 @@ from store.asgi import (
     Receive,
     Scope,
     Send,
-    check_encoding,
     read_body,
     send_response,
 )
@@ -303,8 +302,7 @@ class StoreApp:
         query = Params(decode_query(scope["query_string"]))
         body = b""
         if method in ("PUT", "POST"):
-            check_encoding(scope["headers"])
-            body = await read_body(receive, self._max_body_bytes)
+            body = await read_body(scope, receive, self._max_body_bytes)
         request = Request(operation.id, path.decode("ascii"), params, query, body)
         return await operation.handler(self._store, request)
 

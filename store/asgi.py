@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any
+from typing import Any, Final
 
-from store.errors import BadRequest, TooLarge
+from store.errors import TooLarge, TooSlow, UnsupportedEncoding
+
+BODY_IDLE_S: Final = 30
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -18,34 +21,46 @@ class Disconnected(Exception):
     """The client went away before its request was whole."""
 
 
-async def read_body(receive: Receive, limit_bytes: int) -> bytes:
-    """The whole body. Raises `TooLarge` as soon as it is, `Disconnected` when the client goes."""
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise Disconnected
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body", False) and len(body) <= limit_bytes:
+async def read_body(scope: Scope, receive: Receive, limit_bytes: int, idle_s: float = BODY_IDLE_S) -> bytes:
+    """The whole body, refused before it is read where its headers say enough.
+
+    Raises `UnsupportedEncoding`, `TooLarge` as soon as it is, `TooSlow`, and `Disconnected` when the client
+    goes.
+    """
+    check_encoding(scope["headers"])
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit() and int(value) > limit_bytes:
+            raise TooLarge(f"The body is longer than {limit_bytes} bytes.")
+    body, more = await _piece(receive, idle_s)
+    if not more and len(body) <= limit_bytes:
         return body
     pieces, size = [body], len(body)
-    while message.get("more_body", False):
-        if size > limit_bytes:
-            break
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Disconnected
-        piece = message.get("body", b"")
-        pieces.append(piece)
-        size += len(piece)
+    while more and size <= limit_bytes:
+        body, more = await _piece(receive, idle_s)
+        pieces.append(body)
+        size += len(body)
     if size > limit_bytes:
         raise TooLarge(f"The body is longer than {limit_bytes} bytes.")
     return b"".join(pieces)
 
 
+async def _piece(receive: Receive, idle_s: float) -> tuple[bytes, bool]:
+    """The next piece, and whether there are more."""
+    try:
+        async with asyncio.timeout(idle_s):
+            message = await receive()
+    except TimeoutError as exc:
+        raise TooSlow("The body did not arrive.") from exc
+    if message["type"] == "http.disconnect":
+        raise Disconnected
+    return message.get("body", b""), message.get("more_body", False)
+
+
 def check_encoding(headers: Iterable[tuple[bytes, bytes]]) -> None:
-    """Refuse compressed bodies: they are not needed, and can be bombs. Raises `BadRequest`."""
+    """Refuse compressed bodies: they are not needed, and can be bombs. Raises `UnsupportedEncoding`."""
     for name, value in headers:
         if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
-            raise BadRequest("Compressed request bodies are not accepted.")
+            raise UnsupportedEncoding("Compressed request bodies are not accepted.")
 
 
 async def send_response(

@@ -51,6 +51,14 @@ class TooLarge(Error):
     """The body is over its limit."""
 
 
+class TooSlow(Error):
+    """The body did not arrive in time."""
+
+
+class UnsupportedEncoding(Error):
+    """The body is compressed."""
+
+
 class RangeNotSatisfiable(Error):
     """No byte of the object is in the range asked for. `size_bytes` is the object's."""
 
@@ -72,11 +80,13 @@ STATUS: dict[type[Error], int] = {
     Forbidden: 403,
     NotFound: 404,
     MethodNotAllowed: 405,
+    TooSlow: 408,
     Expectation: 409,
     Gone: 410,
     LengthRequired: 411,
     PreconditionFailed: 412,
     TooLarge: 413,
+    UnsupportedEncoding: 415,
     RangeNotSatisfiable: 416,
     Full: 507,
     Unavailable: 503,

@@ -153,7 +153,7 @@ BAD_REQUESTS: list[tuple[str, str, dict[str, Any], int]] = [
     ("GET", "/store/", {}, 404),
     ("GET", "/store/object", {}, 404),
     ("GET", "/store/objectsx", {}, 404),
-    ("PUT", path("k"), {"content": b"x", "headers": {"content-encoding": "gzip"}}, 400),
+    ("PUT", path("k"), {"content": b"x", "headers": {"content-encoding": "gzip"}}, 415),
     ("PUT", path("k"), {"content": b"x", "headers": {"content-range": "bytes 0-0/2"}}, 400),
     ("PUT", path("k"), {"content": b"x", "headers": {"content-length": "-1"}}, 400),
     ("PUT", path("k"), {"content": b"x", "headers": {"content-length": "2"}}, 400),
