@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -12,12 +14,14 @@ import typer
 
 from store.client.tams import Client
 from store.params import is_uuid
-from store.timerange import InvalidTimeRange, parse_timestamp
+from store.timerange import InvalidTimeRange, TimeRange, parse_timestamp
 from store.tools import ingest as ingesting
-from store.tools import pieces, report
+from store.tools import origin, pieces, report
+from store.tools import outgest as outgesting
 from store.tools.connection import RETRIES, connected
 from store.tools.cutting import FRAGMENTS, TRANSPORT
 from store.tools.errors import ToolError
+from store.tools.fetching import Fetcher
 from store.tools.flows import Naming, Wanted
 from store.tools.timing import Gaps
 
@@ -76,7 +80,7 @@ def ingest(
         Wanted(label or _name(media), description, _tags(tag or [], auth_class or [])),
         gaps,
         _start(start),
-        _flow_id(flow_id),
+        None if flow_id is None else _uuid("--flow-id", flow_id),
         jobs,
     )
     stop = threading.Event()
@@ -90,6 +94,74 @@ def ingest(
     finally:
         stop.set()
     _told(done, as_json)
+
+
+def outgest(
+    client: Client,
+    flow: Annotated[str, typer.Argument(help="The flow's id.")],
+    target: Annotated[Path, typer.Argument(help="The file: .ts, .mp4, .mov, .mkv, .m4a, .aac ...")],
+    timerange: Annotated[
+        str, typer.Option(help="What of it, as [seconds:nanoseconds_seconds:nanoseconds).")
+    ] = "_",
+    gaps: Annotated[Gaps, typer.Option(help="What to do where the flow has nothing.")] = Gaps.refuse,
+    drop: Annotated[
+        bool, typer.Option("--drop", help="Leave out pictures that cannot be decoded alone.")
+    ] = False,
+    keep_times: Annotated[
+        bool, typer.Option("--keep-times", help="Keep the flow's times; else the file begins at nought.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it is there.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, max=32, help="How many downloads at once.")] = 4,
+    as_json: Json = False,
+) -> None:
+    """Write what a flow has in a timerange into a file, without encoding again.
+
+    Downloads are kept beside the file until it is complete: run again, it goes on where it stopped.
+    """
+    if target.exists() and not overwrite:
+        raise ToolError(f"{target} is there already; --overwrite replaces it")
+    parts = target.with_name(f"{target.name}.parts")
+    parts.mkdir(parents=True, exist_ok=True)
+    made = parts / f"made{target.suffix}"
+    span = _timerange(timerange)
+    order = outgesting.Order(span, made, gaps, drop, keep_times)
+    fetcher = Fetcher(client, parts, jobs)
+    origins = origin.origins(client, _uuid("flow", flow))
+    extent, total, missing = outgesting.plan(fetcher, origins, order)
+    with report.Bars.shown() as bars:
+        tally = outgesting.write(fetcher, origins, order, extent, bars.begin(target.name, total))
+    made.replace(target)
+    shutil.rmtree(parts)
+    _written(target, extent, missing, tally, as_json)
+
+
+def _written(
+    target: Path, extent: TimeRange, missing: list[str], tally: outgesting.Tally, as_json: bool
+) -> None:
+    """Say what was written; exit status 1 when the timing check found something."""
+    if as_json:
+        found = {
+            "file": str(target),
+            "bytes": target.stat().st_size,
+            "timerange": str(extent),
+            "pictures": tally.pictures,
+            "packets": tally.packets,
+            "missing": missing,
+            "notes": tally.notes,
+            "wrong": tally.wrong,
+        }
+        report.document(found)
+    else:
+        for note in [*(f"nothing in {each}" for each in missing), *tally.notes]:
+            typer.echo(f"note: {note}", err=True)
+        for each in tally.wrong:
+            typer.echo(f"timing: {each}", err=True)
+        verdict = "times as they should be" if not tally.wrong else "times are wrong"
+        typer.echo(
+            f"{target}: {extent}, {tally.pictures} pictures, {report.size(target.stat().st_size)}, {verdict}"
+        )
+    if tally.wrong:
+        raise typer.Exit(1)
 
 
 def _told(done: list[ingesting.Done], as_json: bool) -> None:
@@ -147,13 +219,20 @@ def _start(text: str | None) -> int | None:
         raise ToolError(f"--start: {exc}") from exc
 
 
-def _flow_id(text: str | None) -> str | None:
-    if text is not None and not is_uuid(text):
-        raise ToolError(f"--flow-id {text}: expected a UUID, in small letters")
+def _timerange(text: str) -> TimeRange:
+    try:
+        return TimeRange.parse(text)
+    except InvalidTimeRange as exc:
+        raise ToolError(str(exc)) from exc
+
+
+def _uuid(name: str, text: str) -> str:
+    if not is_uuid(text):
+        raise ToolError(f"{name} {text}: expected a UUID, in small letters")
     return text
 
 
 def register(app: typer.Typer) -> None:
     """Add the tools to the commands of `tams-store`."""
-    for command in (ingest,):
+    for command in (ingest, outgest):
         app.command(rich_help_panel="Tools")(connected(command))

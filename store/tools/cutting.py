@@ -9,6 +9,9 @@ from store.client.media import pyav
 from store.tools.errors import ToolError, Unreadable
 
 TRANSPORT, FRAGMENTS = "mp2t", "mp4"
+TIMESCALE = 35_280_000
+"""Ticks that 90 kHz, 48 kHz and 44.1 kHz all divide: when tracks begin is written in these."""
+
 TRANSPORTED = frozenset(("h264", "hevc", "mpeg2video", "mpeg4", "aac", "mp3", "mp2", "ac3", "eac3", "opus"))
 """Codecs that a transport stream has a place for."""
 
@@ -55,7 +58,7 @@ class Pipe:
         self._filter = None
         if framed and bare:
             # ADTS headers, which transport streams need and others must not have.
-            self._filter = pyav().BitStreamFilterContext("aac_adtstoasc", stream, self.stream)
+            self._filter = pyav().BitStreamFilterContext("aac_adtstoasc", stream)
 
     def packets(self, packet: Any) -> list[Any]:
         """A packet as the other container takes it."""
@@ -87,6 +90,7 @@ def _options(folder: Path, container: str, seconds: int) -> dict[str, str]:
     if container == FRAGMENTS:
         return common | {
             "hls_segment_type": "fmp4",
+            "hls_segment_options": f"movie_timescale={TIMESCALE}",
             "hls_fmp4_init_filename": "init.mp4",
             "hls_segment_filename": f"{folder}/%06d.m4s",
         }
