@@ -25,7 +25,7 @@ from store.metadata.copying import SECTIONS, NotEqual, Record, Report, Section, 
 from store.metadata.rows import Kind, Put
 from store.metadata.sqlite_schema import BUSY_S, connect, prepare
 from store.metadata.tables import object_of
-from store.metadata.vast_events import events, last
+from store.metadata.vast_events import number
 from store.metadata.vast_session import Database
 from store.metadata.vast_tx import Tx
 
@@ -75,10 +75,9 @@ async def copy_back(source: Database, path: Path, report: Report) -> None:
     try:
         file = await asyncio.to_thread(_opened, partial)
         with closing(file):
-            await _number_events(source)
+            sequence = await _number_events(source)
             for section in SECTIONS:
                 await _copy(source, file, section, report)
-            sequence = await source.read(last)
             await asyncio.to_thread(_go_on_from, file, sequence)
             for section in SECTIONS:
                 await _verify(source, file, section, report)
@@ -109,15 +108,12 @@ def _transaction(file: sqlite3.Connection) -> Iterator[None]:
     file.execute("COMMIT")
 
 
-async def _number_events(source: Database) -> None:
-    """Give events that no reader has numbered yet their numbers."""
-
-    def number(tx: Tx) -> bool:
-        events(tx, last(tx), 1)
-        return tx.count("outbox", limit=1) > 0
-
-    while await source.write(number):
-        await asyncio.sleep(0)
+async def _number_events(source: Database) -> int:
+    """Give events that no reader has numbered yet their numbers; the last one."""
+    last, more = 0, True
+    while more:
+        last, more = await source.write(number)
+    return last
 
 
 async def _copy(source: Database, file: sqlite3.Connection, section: Section, report: Report) -> None:
@@ -165,8 +161,8 @@ def _number_objects(file: sqlite3.Connection) -> None:
         ON i.id = c.init_object_id WHERE c.id = objects.id)"""
     )
     sql = "SELECT o.number, o.id, o.version, o.role, o.flow_id, o.created_ns, NULL, o.document FROM objects o"
-    for number, *columns in file.execute(sql):
-        places = {(i.backend_id, i.key, number) for i in object_of(*columns).instances}
+    for place, *columns in file.execute(sql):
+        places = {(i.backend_id, i.key, place) for i in object_of(*columns).instances}
         file.executemany("INSERT INTO instances VALUES (?, ?, ?)", places)
     file.execute("DELETE FROM copied_objects")
 

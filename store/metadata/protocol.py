@@ -215,7 +215,8 @@ class Metadata(Protocol):
         ...
 
     async def last_event(self) -> int:
-        """A sequence number that no event committed from now on has or goes below; 0 before the first."""
+        """The greatest sequence number of the events committed so far, forgotten ones too: every later event
+        has a greater one; 0 before the first."""
         ...
 
     def listen(self, heard: Callable[[], None]) -> None:

@@ -240,8 +240,11 @@ class Vast:
         return await self._write(["events"], lambda tx: vast_events.events(tx, after, limit))
 
     async def last_event(self) -> int:
-        """A sequence number that no event from now on has or goes below."""
-        return await self._read(vast_events.last)
+        """The greatest sequence number of an event so far."""
+        more = True
+        while more:
+            last, more = await self._write(["events"], vast_events.number)
+        return last
 
     def listen(self, heard: Callable[[], None]) -> None:
         """Call `heard` after every write of this process that put events into the outbox."""

@@ -27,8 +27,7 @@ KEPT_NS: Final = 3_600_000_000_000
 
 def events(tx: Tx, after: int, limit: int) -> list[StoredEvent]:
     """Events behind a sequence number, in order."""
-    ((last, row_id),) = tx.select("settings", ("number",), equal("name", SEQUENCE), row_ids=True)
-    last = _number(tx, last, row_id)
+    last, _ = number(tx)
     if after >= last:
         return []
 
@@ -39,22 +38,19 @@ def events(tx: Tx, after: int, limit: int) -> list[StoredEvent]:
     return [StoredEvent(sequence, event_of(orjson.loads(document))) for sequence, document in found[:limit]]
 
 
-def last(tx: Tx) -> int:
-    """The last number given; what is in the outbox without one gets a greater."""
-    ((number,),) = tx.select("settings", ("number",), equal("name", SEQUENCE))
-    return int(number)
-
-
-def _number(tx: Tx, last: int, row_id: Any) -> int:
-    """Number what has come into the outbox, in the order it came; the last number there is."""
+def number(tx: Tx) -> tuple[int, bool]:
+    """Number what has come into the outbox, in the order it came: the last number there is, and whether there
+    may be more to number."""
+    ((last, row_id),) = tx.select("settings", ("number",), equal("name", SEQUENCE), row_ids=True)
     columns = ("stamp", "place", "time_ns", "document")
 
     def fetch(conditions: tuple[Condition, ...], most: int | None) -> list[Any]:
         return tx.select("outbox", columns, *conditions, limit=most, row_ids=True)
 
-    came = sorted(ahead(fetch, Way("stamp", 0), PIECE)[0], key=lambda record: record[:2])
+    found, all_there_are = ahead(fetch, Way("stamp", 0), PIECE)
+    came = sorted(found, key=lambda record: record[:2])
     if not came:
-        return last
+        return last, False
     # The row of the number keeps two readers from numbering the same events.
     tx.update("settings", [row_id], {"number": [last + len(came)], "value": [tx.nonce]})
     tx.insert(
@@ -65,15 +61,17 @@ def _number(tx: Tx, last: int, row_id: Any) -> int:
         ],
     )
     tx.delete("outbox", [record[-1] for record in came])
-    return last + len(came)
+    return last + len(came), not all_there_are
 
 
 def forget(tx: Tx, before_ns: int) -> int:
-    """Drop some events older than a time, and what is known of transactions long over; how many rows."""
-    gone = 0
+    """Drop some events older than a time, and what is known of transactions long over; how many rows.
+
+    All have their numbers first, so that whoever goes on from one that is gone can tell.
+    """
+    gone = int(number(tx)[1])
     for table, column, limit_ns in (
         ("events", "time_ns", before_ns),
-        ("outbox", "time_ns", before_ns),
         ("commits", "stamp", tx.stamp - KEPT_NS),
     ):
         found = tx.select(table, (), below(column, limit_ns), limit=FORGET_CHUNK, row_ids=True)

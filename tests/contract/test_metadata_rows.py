@@ -276,7 +276,6 @@ async def test_events_from_now_on_come_behind_the_last_one(metadata: Database) -
     store = await metadata.fresh()
     assert await store.events(await store.last_event(), 10) == []
     for number in range(3):
-        await store.events(0, 10)
         last = await store.last_event()
         await store.write(Change(events=(event(number),)))
         (stored,) = await store.events(last, 10)
@@ -285,6 +284,28 @@ async def test_events_from_now_on_come_behind_the_last_one(metadata: Database) -
     kept = await store.last_event()
     await store.write(Change(events=(event(7),)))
     assert [each.event for each in await store.events(kept, 10)] == [event(7)]
+
+
+async def test_events_that_nobody_has_read_are_behind_and_not_ahead(metadata: Database) -> None:
+    store = await metadata.fresh()
+    await store.write(Change(events=tuple(event(n) for n in range(5))))
+    last = await store.last_event()
+    assert last > 0
+    assert await store.events(last, 10) == []
+    assert [each.sequence for each in await store.events(0, 10)][-1] == last
+
+
+async def test_forgetting_events_that_nobody_has_read_leaves_a_gap(metadata: Database) -> None:
+    store = await metadata.fresh()
+    await store.write(Change(events=(event(1),)))
+    (seen,) = await store.events(0, 10)
+    await store.write(Change(events=tuple(event(n) for n in range(2, 6))))
+    await store.forget_events(before_ns=5)
+    (left,) = await store.events(seen.sequence, 10)
+    assert left.event == event(5)
+    assert left.sequence > seen.sequence + 3
+    await store.forget_events(before_ns=100)
+    assert await store.last_event() >= left.sequence
 
 
 async def test_whoever_listens_hears_of_events_once_they_can_be_read(metadata: Database) -> None:
