@@ -12,6 +12,7 @@ from store.errors import Error
 from store.events.hooks import Hook
 from store.events.progress import progress_ref
 from store.events.runner import Parts, Runner
+from store.events.sharing import Seats, share
 from store.metadata.protocol import Metadata, Stale
 from store.metadata.query import Query, position
 from store.metadata.rows import Change, Delete, Kind, Row
@@ -21,6 +22,9 @@ RENEW_S = 15.0
 LOOK_S = 1.0
 LOOKS_PER_TRY = 10
 """How many looks pass until a lease that another process has is asked for again."""
+SPARE_TRIES = 3
+"""After so many tries a webhook that is the share of others is asked for all the same: none has taken it."""
+MOVED_AT_ONCE = 100
 AGAIN_S = 5.0
 PAGE = 500
 _log = logging.getLogger(__name__)
@@ -39,10 +43,14 @@ class _Held:
 
 @dataclass(slots=True)
 class _Seen:
-    """What is known of the webhooks: each at the version that was last read, and when to try for it."""
+    """What is known of the webhooks: each at the version that was last read, when to try for it, how often
+    it was left to others. `processes` share them, when counted at `counted_s`."""
 
     hooks: dict[str, Hook] = field(default_factory=dict)
     next_try_s: dict[str, float] = field(default_factory=dict)
+    spared: dict[str, int] = field(default_factory=dict)
+    processes: int = 1
+    counted_s: float = float("-inf")
 
 
 async def rows_of(metadata: Metadata, kind: Kind) -> AsyncIterator[Row]:
@@ -61,11 +69,21 @@ class Deliveries:
     """Delivers to the webhooks whose leases this process gets. `holder` names it in the leases; `know` is
     told the owners of all webhooks whenever they have changed."""
 
-    def __init__(self, parts: Parts, holder: str, know: Know | None = None, look_s: float = LOOK_S) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        holder: str,
+        know: Know | None = None,
+        look_s: float = LOOK_S,
+        renew_s: float = RENEW_S,
+    ) -> None:
         self._parts = parts
         self._holder = holder
         self._know = know
         self._look_s = look_s
+        self._renew_s = renew_s
+        self._seats = Seats(parts.metadata, holder, parts.now_ns, LEASE_NS)
+        self._counting = asyncio.Lock()
         self._seen = _Seen()
         self._held: dict[str, _Held] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -74,7 +92,7 @@ class Deliveries:
         """Begin, on the running loop."""
         self._tasks = [
             asyncio.create_task(self._forever(self.look, self._look_s), name="webhooks"),
-            asyncio.create_task(self._forever(self._renew, RENEW_S), name="webhook leases"),
+            asyncio.create_task(self._forever(self._renew, self._renew_s), name="webhook leases"),
         ]
 
     async def stop(self) -> None:
@@ -83,6 +101,9 @@ class Deliveries:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(self._drop(id) for id in list(self._held)))
+        # As with every lease, a seat that cannot be given back runs out.
+        with contextlib.suppress(Error):
+            await self._seats.leave()
 
     async def _forever(self, turn: Callable[[], object], every_s: float) -> None:
         while True:
@@ -110,6 +131,7 @@ class Deliveries:
             await self._drop(id)
         for id in [id for id in self._seen.next_try_s if id not in found or not found[id].is_active]:
             del self._seen.next_try_s[id]
+            self._seen.spared.pop(id, None)
         for id in gone:
             await self._forget(id)
         await self._take([hook for hook in found.values() if hook.is_active])
@@ -125,9 +147,30 @@ class Deliveries:
                     await self._restart(hook, held)
             elif now_s >= self._seen.next_try_s.get(hook.id, 0.0):
                 self._seen.next_try_s[hook.id] = now_s + LOOKS_PER_TRY * self._look_s
+                if not await self._is_mine(hook.id):
+                    continue
                 until_ns = await self._lease(hook.id)
                 if until_ns is not None:
                     self._begin(hook, until_ns)
+
+    async def _is_mine(self, id: str) -> bool:
+        """Whether to ask for a webhook: it is in this process's share, or no other has taken it for long."""
+        if asyncio.get_running_loop().time() - self._seen.counted_s >= LOOKS_PER_TRY * self._look_s:
+            await self._count()
+        spared = self._seen.spared.pop(id, 0)
+        if len(self._held) < self._share() or spared >= SPARE_TRIES:
+            return True
+        self._seen.spared[id] = spared + 1
+        return False
+
+    async def _count(self) -> None:
+        """Find out how many processes share the webhooks."""
+        async with self._counting:
+            self._seen.processes = await self._seats.count()
+            self._seen.counted_s = asyncio.get_running_loop().time()
+
+    def _share(self) -> int:
+        return share(sum(hook.is_active for hook in self._seen.hooks.values()), self._seen.processes)
 
     def _begin(self, hook: Hook, until_ns: int) -> None:
         runner = Runner(hook, self._parts)
@@ -162,6 +205,20 @@ class Deliveries:
             elif until_ns is None or each.until_ns <= self._parts.now_ns() + int(RENEW_S * 1e9):
                 _log.warning("webhook %s: its lease is lost", id)
                 await self._drop(id)
+        if any(hook.is_active for hook in self._seen.hooks.values()):
+            await self._count()
+            await self._leave_to_others()
+
+    async def _leave_to_others(self) -> None:
+        """Give up what is more than this process's share, first that to which nothing is under way."""
+        over = min(len(self._held) - self._share(), MOVED_AT_ONCE)
+        if over <= 0:
+            return
+        held = sorted(self._held, key=lambda id: self._held[id].runner.is_busy)
+        _log.info("%d webhooks are left to other processes", over)
+        for id in held[:over]:
+            self._seen.next_try_s[id] = asyncio.get_running_loop().time() + LOOKS_PER_TRY * self._look_s
+            await self._drop(id)
 
     async def _lease(self, id: str) -> int | None:
         """Take or renew; until when it is ours, None when it is another's."""

@@ -87,6 +87,11 @@ class Runner:
         self._fresh: dict[int, StoredEvent] = {}
         self._fresh_cost = 0
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a delivery is under way."""
+        return bool(self._tasks)
+
     async def run(self) -> None:
         """Deliver until cancelled, or until the webhook is no more what it was or has ended.
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from store.events.addresses import Addresses
 from store.events.admission import Admit
 from store.events.bodies import Renderer
-from store.events.delivery import Deliveries, Know
+from store.events.delivery import LOOK_S, RENEW_S, Deliveries, Know
 from store.events.live import Live, LiveParts
 from store.events.runner import Parts
 from store.events.schedule import Schedule
@@ -36,7 +36,9 @@ class Events:
     schedule: Schedule = Schedule()
     deliveries: Deliveries | None = field(default=None, init=False)
 
-    def deliver(self, admit: Admit, know: Know | None = None, look_s: float = 1.0) -> None:
+    def deliver(
+        self, admit: Admit, know: Know | None = None, look_s: float = LOOK_S, renew_s: float = RENEW_S
+    ) -> None:
         """Begin to deliver to webhooks what `admit` lets through; `know` is told their owners."""
         parts = Parts(
             self.metadata,
@@ -49,7 +51,7 @@ class Events:
             random.random,
             self.schedule,
         )
-        self.deliveries = Deliveries(parts, self.holder, know, look_s)
+        self.deliveries = Deliveries(parts, self.holder, know, look_s, renew_s)
         self.deliveries.start()
 
 

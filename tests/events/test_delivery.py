@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,19 +14,15 @@ from store.events.retention import KEPT_NS, forget_taken
 from store.events.schedule import Schedule
 from store.events.sealing import Seal, Unreadable
 from store.events.sender import Answer
+from store.events.sharing import Seats
 from store.events.signing import signature
 from store.metadata.rows import Event, Kind, Ref
+from tests.events.conftest import Running
 from tests.events.support import OK, Recorder, Sent, delivering, hook, status_is, until
-from tests.store.harness import KEY, Tams, running_tams, seconds
+from tests.store.harness import KEY, Tams, seconds
 
 ALL = ["flows/created", "flows/updated", "flows/deleted", "sources/created"]
 DOWN = Answer(None, "The receiver cannot be reached.")
-
-
-@pytest.fixture
-async def tams(tmp_path: Path) -> Any:
-    async with running_tams(tmp_path) as found:
-        yield found
 
 
 async def changed(tams: Tams, flow: dict[str, Any], *labels: str) -> None:
@@ -133,9 +128,9 @@ async def test_failing_too_long_ends_in_error_and_created_replays_what_was_misse
     assert "error" not in found
 
 
-async def test_nothing_is_lost_by_a_restart_and_what_is_through_is_not_repeated(tmp_path: Path) -> None:
+async def test_nothing_is_lost_by_a_restart_and_what_is_through_is_not_repeated(running: Running) -> None:
     recorder = Recorder(lambda sent: DOWN if labels([sent]) == ["stuck"] else OK)
-    async with running_tams(tmp_path) as tams:
+    async with running() as tams:
         await hook(tams, events=["flows/updated"])
         delivering(tams, recorder)
         flow, other = await tams.flow(), await tams.flow()
@@ -143,7 +138,7 @@ async def test_nothing_is_lost_by_a_restart_and_what_is_through_is_not_repeated(
         await changed(tams, other, "through")
         await until(lambda: "through" in labels(recorder.sent) and "stuck" in labels(recorder.sent))
     first = {each.id for each in recorder.sent if labels([each]) == ["stuck"]}
-    async with running_tams(tmp_path) as tams:
+    async with running() as tams:
         await changed(tams, flow, "later")
         again = Recorder()
         delivering(tams, again)
@@ -152,12 +147,12 @@ async def test_nothing_is_lost_by_a_restart_and_what_is_through_is_not_repeated(
     assert {again.sent[0].id} == first
 
 
-async def test_processes_share_the_work_and_take_over(tmp_path: Path) -> None:
+async def test_processes_share_the_work_and_take_over(running: Running) -> None:
     """Two stores on one database, as two processes are."""
     one, two = Recorder(), Recorder()
-    async with running_tams(tmp_path) as first:
+    async with running() as first:
         hooks = [await hook(first, url=f"https://{n}.example/") for n in range(8)]
-        async with running_tams(tmp_path) as second:
+        async with running() as second:
             delivering(first, one)
             delivering(second, two)
             for each in hooks:
@@ -170,6 +165,58 @@ async def test_processes_share_the_work_and_take_over(tmp_path: Path) -> None:
         await until(lambda: len(one.sent) + len(two.sent) >= 16)
     urls = sorted(each.url for each in one.sent + two.sent)
     assert urls == sorted([each["url"] for each in hooks] * 2)
+
+
+async def test_processes_that_join_and_leave_move_the_work_evenly(running: Running) -> None:
+    recorders = [Recorder(), Recorder(), Recorder()]
+
+    def held(*stores: Tams) -> list[int]:
+        found = [store.running.events.deliveries for store in stores]
+        return [len(each._held) for each in found if each is not None]
+
+    async with running() as first:
+        for n in range(7):
+            await hook(first, url=f"https://{n}.example/")
+        delivering(first, recorders[0], renew_s=0.05)
+        await until(lambda: held(first) == [7])
+        async with running() as second:
+            delivering(second, recorders[1], renew_s=0.05)
+            await until(lambda: sorted(held(first, second)) == [3, 4])
+            async with running() as third:
+                delivering(third, recorders[2], renew_s=0.05)
+                await until(lambda: sorted(held(first, second, third)) in ([2, 2, 3], [1, 3, 3]))
+                await third.flow()
+                await until(lambda: sum(len(each.sent) for each in recorders) >= 7)
+            await until(lambda: sorted(held(first, second)) == [3, 4])
+            await first.flow()
+            await until(lambda: sum(len(each.sent) for each in recorders) >= 14)
+    assert len({each.url for recorder in recorders for each in recorder.sent}) == 7
+    assert all(recorder.sent for recorder in recorders)
+
+
+async def test_a_process_that_takes_no_share_of_the_work_keeps_nobody_waiting(tams: Tams) -> None:
+    ghost = Seats(tams.store.metadata, "ghost", tams.store.now_ns, 60 * 10**9)
+    assert await ghost.count() == 1
+    hooks = [await hook(tams, url=f"https://{n}.example/") for n in range(4)]
+    recorder = Recorder()
+    delivering(tams, recorder)
+    await tams.flow()
+    await until(lambda: len(recorder.sent) == len(hooks))
+
+
+async def test_seats_are_counted_and_the_lowest_are_taken(tams: Tams) -> None:
+    now = [0]
+    seats = [Seats(tams.store.metadata, f"p{n}", lambda: now[0], 60) for n in range(5)]
+    assert [await each.count() for each in seats] == [1, 2, 3, 4, 5]
+    assert [await each.count() for each in seats] == [5] * 5
+    await seats[1].leave()
+    await seats[2].leave()
+    assert [await seats[n].count() for n in (4, 3, 0)] == [3, 3, 3]
+    now[0] = 50
+    assert await seats[3].count() == 3
+    now[0] = 70
+    assert await seats[3].count() == 1
+    assert await seats[0].count() == 2
 
 
 async def test_only_what_is_admitted_is_sent_as_it_was_redacted(tams: Tams) -> None:
@@ -321,9 +368,9 @@ async def test_events_are_kept_until_every_webhook_has_them_or_they_are_too_old(
     assert await kept(2 * KEPT_NS) == 0
 
 
-async def test_secrets_are_sealed_anew_when_the_key_was_rotated(tmp_path: Path) -> None:
+async def test_secrets_are_sealed_anew_when_the_key_was_rotated(running: Running) -> None:
     recorder = Recorder()
-    async with running_tams(tmp_path) as tams:
+    async with running() as tams:
         made = await hook(tams, api_key_name="X-Key", api_key_value="secret")
         older, newer = tams.store.seal, Seal((b"n" * 32, KEY))
         tams.running.events.seal = newer

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,17 +11,12 @@ import pytest
 from store.app import StoreApp
 from store.events.live import Live
 from store.events.retention import KEPT_NS
+from tests.events.conftest import Running
 from tests.events.listeners import App, Listening, listen
 from tests.events.support import until
-from tests.store.harness import Tams, running_tams, seconds
+from tests.store.harness import Tams, seconds
 
 BOTH = pytest.mark.parametrize("socket", [False, True], ids=["sse", "websocket"])
-
-
-@pytest.fixture
-async def tams(tmp_path: Path) -> AsyncIterator[Tams]:
-    async with running_tams(tmp_path) as found:
-        yield found
 
 
 def app_of(tams: Tams, **more: Any) -> App:
@@ -184,8 +177,8 @@ async def test_a_listener_that_takes_nothing_is_given_up(tams: Tams, monkeypatch
         await stream.task
 
 
-async def test_events_of_another_process_arrive_too(tmp_path: Path) -> None:
-    async with running_tams(tmp_path) as one, running_tams(tmp_path) as two:
+async def test_events_of_another_process_arrive_too(running: Running) -> None:
+    async with running() as one, running() as two:
         stream: Listening = await listen(app_of(one), "events=flows/created")
         await two.flow()
         await stream.came(1)
