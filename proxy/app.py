@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import httpx
 from pydantic import Field
-from starlette.applications import Starlette
 
 import store.errors
 import store.settings
@@ -31,10 +30,8 @@ from proxy.errors import (
 from proxy.events import OwnerLapsed, Watcher
 from proxy.figures import Figures
 from proxy.gate import Gate
-from proxy.health import Facts, Operations, Operator
-from proxy.identity.authenticate import Authenticator, create
-from proxy.identity.endpoint import resource_route, routes
-from proxy.identity.issuer import resource_metadata
+from proxy.health import Engine, Facts, Operations, Operator, dependencies
+from proxy.identity.authenticate import create
 from proxy.identity.keyring import Keyring
 from proxy.identity.principal import Principal
 from proxy.keyvalue import KeyAsked, KeyValue, RawHeaders
@@ -42,10 +39,10 @@ from proxy.live import LiveEvents, origin_of
 from proxy.metrics import ProxySource
 from proxy.mounts import mounted
 from proxy.objects import NO_MEDIA
+from proxy.openings import open_doors
 from proxy.policy.files import InvalidPolicy
 from proxy.policy.folder import FolderPolicy
 from proxy.policy.open import open_decisions
-from proxy.policy.protocol import Decisions
 from proxy.propagate import Propagation
 from proxy.rules import RULES, Methods, Rule
 from proxy.settings import ProxySettings
@@ -232,16 +229,6 @@ async def run_proxy(settings: Settings, process: Process | None = None) -> Async
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
-    """What decides, and what is written down of it."""
-
-    policy: FolderPolicy
-    decisions: Decisions
-    authenticator: Authenticator
-    journal: Journal
-
-
-@dataclass(frozen=True, slots=True)
 class Behind:
     """What the proxy stands before. `check` raises `errors.Error`, or one of the store's, when it is down."""
 
@@ -325,8 +312,8 @@ def _assemble(
         live = LiveEvents(streams, authenticator, refusals, journal, origins, seen)
     facts = _facts(settings, behind, engine, process, teller)
     operations = Operations(facts, Operator(authenticator, sights), refusals, journal)
-    open_doors = operations.doors() | _open_doors(settings, authenticator)
-    doors = Doors(open_doors, behind.media, behind.files, keys, live)
+    openings = operations.doors() | open_doors(authenticator, settings.base_url()) | _pages(settings)
+    doors = Doors(openings, behind.media, behind.files, keys, live)
     app = ProxyApp(gate, authenticator, plumbing, doors, metadata_url, journal, seen)
     return Cors(app, settings.cors_origins, (settings.api_key_header,) if settings.api_key_header else ())
 
@@ -365,51 +352,17 @@ def _facts(
 def _checks(behind: Behind, engine: Engine) -> list[Check]:
     """What requests depend on. What has a last good state, or is needed by a few, is told and no more."""
     down = (store.errors.Error, Error)
-
-    async def database() -> None:
-        await behind.check()
-
-    async def decisions() -> None:
-        await engine.decisions.denying()
-
-    async def policy() -> str | None:
-        engine.policy.current()
-        return engine.policy.problem
-
-    async def identity() -> str | None:
-        return "; ".join(engine.authenticator.problems()) or None
-
-    checks = [
-        Check("store", database, down),
-        Check("decisions", decisions, down),
-        Check("policy", policy, vital=False),
-        Check("identity", identity, vital=False),
-    ]
+    asks = dependencies(behind.check, engine)
+    checks = [Check(name, ask, down, vital) for name, ask, vital in asks]
     return checks if behind.running is None else [*checks, behind.running.check()]
 
 
-def _open_doors(settings: Settings, authenticator: Authenticator) -> dict[bytes, App]:
-    """What anybody may reach: the token endpoint and its metadata, and the documentation."""
-    public_url = settings.base_url()
-    issuers = tuple(issuer.issuer for issuer in settings.issuers)
-    found = [
-        resource_route(
-            resource_metadata(
-                public_url,
-                (*issuers, *((public_url,) if settings.token_endpoint else ())),
-                url_token=settings.allow_url_token,
-            )
-        )
-    ]
-    if authenticator.local is not None:
-        found += routes(authenticator.local)
-    endpoints = Starlette(routes=found)
-    doors: dict[bytes, App] = {route.path.encode(): endpoints for route in found}
-    if settings.documentation:
-        doors |= documentation(
-            settings.name, lambda: describe(settings.name, __version__, public_url, authorization=True)
-        )
-    return doors
+def _pages(settings: Settings) -> dict[bytes, App]:
+    """The documentation."""
+    if not settings.documentation:
+        return {}
+    name, url = settings.name, settings.base_url()
+    return documentation(name, lambda: describe(name, __version__, url, authorization=True))
 
 
 def application(settings: Settings) -> App:

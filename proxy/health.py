@@ -16,6 +16,8 @@ from proxy.errors import Error, InsufficientScope, MethodNotAllowed, NotFound
 from proxy.gate import NO_PATH, Sights
 from proxy.identity.authenticate import Authenticator
 from proxy.identity.principal import ADMIN
+from proxy.policy.folder import FolderPolicy
+from proxy.policy.protocol import Decisions
 from proxy.rules import Rule, Target
 
 SIDE = "tams.side"
@@ -71,6 +73,16 @@ class Operator:
         except Error:
             return False
         return True
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What decides, and what is written down of it."""
+
+    policy: FolderPolicy
+    decisions: Decisions
+    authenticator: Authenticator
+    journal: Journal
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +158,33 @@ class Operations:
 
     async def _send(self, scope: Scope, send: Send, status: int, document: dict[str, Any]) -> None:
         await send_answer(send, scope["method"], status, JSON, orjson.dumps(document), request_id(scope))
+
+
+Ask = Callable[[], Awaitable[str | None]]
+
+
+def dependencies(check: Callable[[], Awaitable[object]], engine: Engine) -> list[tuple[str, Ask, bool]]:
+    """What requests depend on: a name, what tells what is wrong, or raises, and whether all need it."""
+
+    async def database() -> None:
+        await check()
+
+    async def decisions() -> None:
+        await engine.decisions.denying()
+
+    async def policy() -> str | None:
+        engine.policy.current()
+        return engine.policy.problem
+
+    async def identity() -> str | None:
+        return "; ".join(engine.authenticator.problems()) or None
+
+    return [
+        ("store", database, True),
+        ("decisions", decisions, True),
+        ("policy", policy, False),
+        ("identity", identity, False),
+    ]
 
 
 def _decision(scope: Scope) -> Decision:

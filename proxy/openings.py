@@ -1,0 +1,24 @@
+"""What anybody may reach, by path: the token endpoint and what is published about it."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+
+from proxy.asgi import App
+from proxy.identity.authenticate import Authenticator
+from proxy.identity.endpoint import resource_route, routes
+from proxy.identity.issuer import resource_metadata
+
+
+def open_doors(authenticator: Authenticator, public_url: str) -> dict[bytes, App]:
+    """The applications by path."""
+    config = authenticator.config
+    issuers = tuple(issuer.issuer for issuer in config.issuers)
+    own = (public_url,) if authenticator.local is not None else ()
+    found = [
+        resource_route(resource_metadata(public_url, (*issuers, *own), url_token=config.allow_url_token))
+    ]
+    if authenticator.local is not None:
+        found += routes(authenticator.local)
+    endpoints = Starlette(routes=found)
+    return {route.path.encode(): endpoints for route in found}
