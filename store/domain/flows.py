@@ -138,32 +138,36 @@ def _replaced(before: Document | None, body: Document, edit: Edit) -> Document:
     document = without(body, *DERIVED, "created_by", "updated_by", "metadata_version")
     document["tags"] = body.get("tags", {})
     said = body.get("metadata_version")
-    authors = _authors(old, body, edit)
+    claimed = _claimed(body, edit)
     kept = {name: old[name] for name in ("collected_by",) if name in old}
     document = with_value({**document, **kept}, "flow_collection", body.get("flow_collection"))
     unchanged = before is not None and document == without(
         old, "created", "metadata_updated", "created_by", "updated_by", "metadata_version"
     )
+    unchanged = unchanged and all(old.get(name) == value for name, value in claimed.items())
     if unchanged and said in (None, old.get("metadata_version")):
         return old
     version = said if said is not None and said != old.get("metadata_version") else edit.version
     return {
         **document,
-        **authors,
+        **_authors(old, claimed, edit),
         "created": old.get("created", edit.time),
         "metadata_updated": edit.time,
         "metadata_version": version,
     }
 
 
-def _authors(old: Document, body: Document, edit: Edit) -> Document:
-    """`created_by` and `updated_by`: the actor, or what a trusted client says."""
-    said = body if edit.trusted else {}
+def _authors(old: Document, claimed: Document, edit: Edit) -> Document:
+    """`created_by` and `updated_by`: what a trusted client says, else what was known, and the actor."""
     actor = edit.actor or "anonymous"
-    return {
-        "created_by": old.get("created_by") or said.get("created_by") or actor,
-        "updated_by": said.get("updated_by") or actor,
-    }
+    created_by = old.get("created_by") or actor
+    return {"created_by": created_by, "updated_by": actor, **claimed}
+
+
+def _claimed(body: Document, edit: Edit) -> Document:
+    """What a trusted client says of who wrote it."""
+    names = ("created_by", "updated_by") if edit.trusted else ()
+    return {name: body[name] for name in names if body.get(name)}
 
 
 def _join_source(draft: Draft, before: Document | None, flow: Document, edit: Edit) -> None:

@@ -33,7 +33,10 @@ FlowStatus = Literal["awaiting_content", "ingesting", "replication_in_progress",
 
 
 class FlowCommon(Model):
-    """What every flow may say, and a client may set. `max_bit_rate` is in 1000 bit/s (AppNote 0013)."""
+    """What every flow may say, and a client may set. `max_bit_rate` is in 1000 bit/s (AppNote 0013).
+
+    `created_by` and `updated_by` count where clients are trusted with them (`trust_created_by`).
+    """
 
     id: Uuid
     source_id: Uuid
@@ -41,6 +44,8 @@ class FlowCommon(Model):
     description: Opt[Description] = None
     tags: Opt[Tags] = None
     metadata_version: Opt[Label] = None
+    created_by: Opt[Label] = None
+    updated_by: Opt[Label] = None
     generation: Opt[NonNegative] = None
     status: Opt[FlowStatus] = None
     read_only: Opt[bool] = None
@@ -114,8 +119,6 @@ class _Get(FlowCommon):
     """A flow with what the store keeps about it."""
 
     profile_id: Opt[Uuid] = None
-    created_by: Opt[Label] = None
-    updated_by: Opt[Label] = None
     created: Opt[DateTime] = None
     metadata_updated: Opt[DateTime] = None
     segments_updated: Opt[DateTime] = None

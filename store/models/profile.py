@@ -14,10 +14,10 @@ class ProfilePost(Model):
     description: Opt[Description] = None
     tags: Opt[Tags] = None
     flow_metadata: FlowMetadata
+    created_by: Opt[Label] = None
 
 
 class Profile(ProfilePost):
     """A profile with what the store keeps about it."""
 
-    created_by: Opt[Label] = None
     created: Opt[DateTime] = None

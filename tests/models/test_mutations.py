@@ -75,7 +75,7 @@ STRICTER = {
     *["horiz_chroma_subs", "vert_chroma_subs", "storage_id"],
 }
 # A value there may be taken although the schema refuses it: it is dropped, or an older client's way.
-LAXER = {"created", "created_by", "updated_by", "metadata_updated", "segments_updated", "timerange"} | {
+LAXER = {"created", "created_by", "metadata_updated", "segments_updated", "timerange"} | {
     *["collected_by", "profile_id", "get_urls"]
 }
 

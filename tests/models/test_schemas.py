@@ -91,17 +91,7 @@ PAIRS: list[tuple[Any, list[str]]] = [
 ]
 
 PUTS = ["VideoFlowPut", "AudioFlowPut", "ImageFlowPut", "DataFlowPut", "MultiFlowPut"]
-KEPT_BY_THE_STORE = [
-    *[
-        "created",
-        "created_by",
-        "updated_by",
-        "metadata_updated",
-        "segments_updated",
-        "timerange",
-        "collected_by",
-    ]
-]
+KEPT_BY_THE_STORE = ["created", "metadata_updated", "segments_updated", "timerange", "collected_by"]
 DEVIATIONS: dict[str, str] = {
     **{
         f"{model}/{name} left out": "read-only: accepted in a PUT, whatever its value, and dropped (rule 17)"
@@ -110,7 +100,6 @@ DEVIATIONS: dict[str, str] = {
     },
     **{f"{model}/profile_id added": "an empty one unlinks the profile (AppNote 0020)" for model in PUTS},
     "ProfilePost/created left out": "read-only: dropped",
-    "ProfilePost/created_by left out": "set from the caller, never from the body",
     "SegmentPost/get_urls/*/label not required": "old clients leave it out; the store makes one (rule 42)",
     "Error/message added": "equal to the summary, for clients of other stores (rule 13)",
     "DeletionRequest/error/message added": "as in Error",
