@@ -27,6 +27,7 @@ from store.asgi import (
 from store.core import Limits, Store
 from store.docs.document import describe
 from store.docs.pages import documentation
+from store.domain.accesses import flushing
 from store.domain.keys import Keys
 from store.domain.service import ServiceFacts
 from store.errors import Error, MethodNotAllowed, NotFound
@@ -147,6 +148,7 @@ async def run_store(
     try:
         keys = _key_routes(settings, store)
         async with (
+            flushing(store.accesses, metadata, store.now_ns),
             run_events(
                 metadata,
                 Renderer(metadata, backends, store.now_ns),

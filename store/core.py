@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from store.domain.accesses import Accesses
 from store.domain.flows import Edit
 from store.domain.service import ServiceFacts
 from store.domain.urls import UrlCache, UrlFilter, UrlWriter
@@ -50,6 +51,7 @@ class Store:
     addresses: Addresses = Addresses()
     events_kept_ns: int = 7 * 86_400 * NS_PER_S
     urls: UrlCache = field(default_factory=UrlCache)
+    accesses: Accesses = field(default_factory=Accesses)
 
     def edit(self, request: Request) -> Edit:
         """Who edits, and when, for one request."""
@@ -58,7 +60,8 @@ class Store:
     def url_writer(self, request: Request) -> UrlWriter:
         """Writes the `get_urls` that one request asks for. Raises `BadRequest`."""
         now_s = self.now_ns() // NS_PER_S
-        return UrlWriter(self.backends, request.view, UrlFilter.of(request.query), now_s, self.urls)
+        wanted = UrlFilter.of(request.query)
+        return UrlWriter(self.backends, request.view, wanted, now_s, self.urls, self.accesses)
 
     def paging(self, request: Request) -> Paging:
         """The page tokens of one request."""

@@ -7,15 +7,18 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from heapq import heappop, heappush
 from typing import Any, Final
 
 from store.metadata.protocol import Metadata
 from store.metadata.rows import Kind, Role
-from store.metadata.survey import Resource, Span, Stored, Subject, Use
+from store.metadata.survey import Access, Resource, Span, Stored, Subject, Use
 
 S: Final = 1_000_000_000
 EDGES_S: Final = (1, 2, 5, 10, 60, 600)
 """Up to how many seconds the classes of durations reach; one more has the longer ones."""
+MOST_READ: Final = 10
+"""How many objects are named of those that were read most."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _UNKNOWN: Final = "unknown"
 
@@ -76,7 +79,10 @@ async def storage_usage(metadata: Metadata) -> dict[str, Any]:
     """How many objects there are and of which size, by backend and month, and how they are used."""
     return {
         **await metadata.survey(Subject.OBJECTS, _storage_usage),
-        "access": await metadata.survey(Subject.USES, _access),
+        "access": {
+            **await metadata.survey(Subject.USES, _access),
+            **await metadata.survey(Subject.ACCESSES, _reads),
+        },
     }
 
 
@@ -125,6 +131,30 @@ def _access(uses: Iterable[Use]) -> dict[str, int]:
         found["repeated"] += each.times > 1
         found["most_references"] = max(found["most_references"], each.times)
     return found
+
+
+def _reads(accesses: Iterable[Access]) -> dict[str, Any]:
+    """Signed URLs that were given out, the objects they were of, when those were last asked for, and the
+    objects that were asked for most. Counts are written down every few seconds."""
+    urls, objects = 0, 0
+    months: Counter[str] = Counter()
+    most: list[tuple[int, str, int]] = []
+    for each in accesses:
+        urls += each.urls
+        objects += 1
+        months[_month(each.last_ns)] += 1
+        heappush(most, (each.urls, each.object_id, each.last_ns))
+        if len(most) > MOST_READ:
+            heappop(most)
+    return {
+        "signed_urls": urls,
+        "objects_read": objects,
+        "objects_by_last_month": dict(sorted(months.items())),
+        "most_read": [
+            {"object_id": name, "signed_urls": count, "last_ns": last_ns}
+            for count, name, last_ns in sorted(most, reverse=True)
+        ],
+    }
 
 
 async def time_range_analysis(metadata: Metadata) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from store.domain.accesses import Accesses
 from store.media.protocol import Backend, Media
 from store.metadata.query import tag_values
 from store.metadata.rows import Instance, ObjectRow, UncontrolledUrl
@@ -86,6 +87,10 @@ class _Place:
     plain_tail: bytes
 
 
+Written = tuple[bytes, int]
+"""The JSON array of an object's URLs, and how many of them are signed."""
+
+
 class UrlCache:
     """URLs as they were written, for as long as they would be written so again.
 
@@ -94,22 +99,22 @@ class UrlCache:
     """
 
     def __init__(self) -> None:
-        self._kinds: dict[object, tuple[object, dict[int, bytes]]] = {}
+        self._kinds: dict[object, tuple[object, dict[int, Written]]] = {}
 
-    def written(self, kind: object, era: object) -> dict[int, bytes]:
+    def written(self, kind: object, era: object) -> dict[int, Written]:
         """What was written for this kind of request in this era, by the object's version."""
         known = self._kinds.get(kind)
         if known is not None and known[0] == era and len(known[1]) < CACHED_URLS:
             return known[1]
         if known is None and len(self._kinds) >= CACHED_KINDS:
             self._kinds.clear()
-        fresh: dict[int, bytes] = {}
+        fresh: dict[int, Written] = {}
         self._kinds[kind] = (era, fresh)
         return fresh
 
 
 class UrlWriter:
-    """Writes the `get_urls` of many objects for one request."""
+    """Writes the `get_urls` of many objects for one request. `accesses` counts those that are signed."""
 
     def __init__(
         self,
@@ -118,6 +123,7 @@ class UrlWriter:
         wanted: UrlFilter,
         now_s: int,
         cache: UrlCache | None = None,
+        accesses: Accesses | None = None,
     ) -> None:
         self._wanted = wanted
         self._now_s = now_s
@@ -127,7 +133,8 @@ class UrlWriter:
             if wanted.admits_backend(media.backend) and readable_by(view, media.backend)
         }
         self._none = wanted.labels is not None and not wanted.labels
-        self._written: dict[int, bytes] = {}
+        self._accesses = accesses
+        self._written: dict[int, Written] = {}
         if cache is not None and not self._none:
             era = tuple(place.media.era(now_s) for place in self._places.values())
             self._written = cache.written((wanted, tuple(self._places)), era)
@@ -139,16 +146,21 @@ class UrlWriter:
         found = self._written.get(obj.version)
         if found is None:
             found = self._written[obj.version] = self._write(obj)
-        return found
+        written, signed = found
+        if signed and self._accesses is not None:
+            self._accesses.add(obj.id, signed)
+        return written
 
-    def _write(self, obj: ObjectRow) -> bytes:
+    def _write(self, obj: ObjectRow) -> Written:
         entries: list[bytes] = []
+        signed = 0
         for instance in obj.instances:
             place = self._places.get(instance.backend_id)
             if place is not None and instance.complete:
                 self._controlled(entries, place, instance)
+                signed += self._wanted.presigned is not False
         entries += [self._uncontrolled(u) for u in obj.urls if self._wanted.admits_uncontrolled(u.label)]
-        return b"[" + b",".join(entries) + b"]"
+        return b"[" + b",".join(entries) + b"]", signed
 
     def _controlled(self, entries: list[bytes], place: _Place, instance: Instance) -> None:
         if self._wanted.presigned is not False:

@@ -102,6 +102,12 @@ SECTIONS: Final = (
         ("u.object", "u.flow_id"),
     ),
     Section(
+        "accesses",
+        ("object_id", "urls", "last_ns"),
+        "o.id, a.urls, a.last_ns FROM accesses a CROSS JOIN objects o ON o.number = a.object",
+        ("a.object",),
+    ),
+    Section(
         "holds",
         ("object_id", "reference", "holder"),
         "o.id, h.reference, h.holder FROM holds h CROSS JOIN objects o ON o.number = h.object",

@@ -47,6 +47,7 @@ _STATEMENTS: Final[Mapping[str, str]] = {
         SELECT ?1, ?2, ?3, o.number, ?6, ?7 FROM objects o WHERE o.id = ?4""",
     "uses": "INSERT OR IGNORE INTO uses SELECT o.number, ?2, ?3 FROM objects o WHERE o.id = ?1",
     "holds": "INSERT OR IGNORE INTO holds SELECT o.number, ?2, ?3 FROM objects o WHERE o.id = ?1",
+    "accesses": "INSERT OR IGNORE INTO accesses SELECT o.number, ?2, ?3 FROM objects o WHERE o.id = ?1",
     "suspects": """INSERT INTO suspects SELECT o.number, ?2 FROM objects o WHERE o.id = ?1
         ON CONFLICT DO UPDATE SET after_ns = min(after_ns, excluded.after_ns)""",
     "doomed": "INSERT OR IGNORE INTO doomed VALUES (?, ?, ?)",

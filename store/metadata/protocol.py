@@ -199,6 +199,12 @@ class Metadata(Protocol):
         is no such key; raises `Stale` when it has another version."""
         ...
 
+    async def count_accesses(self, counts: Mapping[str, int], at_ns: int) -> None:
+        """Add to how often signed URLs of objects, by id, were given out, the last time at `at_ns`. Objects
+        that do not exist are passed over. Neither versions nor anything else that is read changes but
+        `Subject.ACCESSES`; a count goes with its object."""
+        ...
+
     async def collect(self, allocated_before_ns: int, limit: int) -> list[Doomed]:
         """Forget up to `limit` objects that nothing refers to: registered ones whose references of all
         four kinds are gone, and those allocated before the given time and never registered. Returns the

@@ -219,6 +219,10 @@ class Sqlite:
         """Remove a key."""
         return await self._writer.run(lambda connection: sqlite_keys.delete(connection, request))
 
+    async def count_accesses(self, counts: Mapping[str, int], at_ns: int) -> None:
+        """Add to how often signed URLs of objects were given out."""
+        await self._writer.run(lambda connection: sqlite_objects.count_accesses(connection, counts, at_ns))
+
     async def collect(self, allocated_before_ns: int, limit: int) -> list[Doomed]:
         """Forget objects that nothing refers to; the bytes to remove."""
         return await self._writer.run(

@@ -210,6 +210,15 @@ def hold(
     suspect(connection, numbers)
 
 
+def count_accesses(connection: sqlite3.Connection, counts: Mapping[str, int], at_ns: int) -> None:
+    """Add to how often URLs of objects were given out."""
+    connection.executemany(
+        """INSERT INTO accesses SELECT number, ?, ? FROM objects WHERE id = ? ON CONFLICT DO UPDATE
+        SET urls = urls + excluded.urls, last_ns = max(last_ns, excluded.last_ns)""",
+        [(urls, at_ns, id) for id, urls in counts.items()],
+    )
+
+
 def collect(connection: sqlite3.Connection, allocated_before_ns: int, limit: int) -> list[Doomed]:
     """Forget objects that nothing refers to; all bytes that are to be removed, earliest first."""
     (listed,) = connection.execute("SELECT count(*) FROM doomed").fetchone()
@@ -248,7 +257,9 @@ def _forget(connection: sqlite3.Connection, numbers: list[int]) -> None:
     sql = "SELECT DISTINCT o.init FROM json_each(?) w CROSS JOIN objects o ON o.number = w.value"
     inits = [init for (init,) in connection.execute(sql, (text,)) if init is not None]
     held = [_held(record) for record in connection.execute(_BY_NUMBER, (text,))]
-    connection.executemany("DELETE FROM objects WHERE number = ?", [(number,) for number in numbers])
+    gone = [(number,) for number in numbers]
+    connection.executemany("DELETE FROM objects WHERE number = ?", gone)
+    connection.executemany("DELETE FROM accesses WHERE object = ?", gone)
     suspect(connection, inits)
     _doom(connection, [(i.backend_id, i.key, number) for number, row in held for i in row.instances])
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from store import errors
 
-VERSION: Final = 2
+VERSION: Final = 3
 BUSY_S: Final = 10.0
 """How long a writer, or a reader off the event loop, waits for another process."""
 
@@ -88,7 +88,12 @@ CREATE TABLE keys (
 );
 """
 
-MIGRATIONS: Final[dict[int, str]] = {0: _TABLES, 1: _KEYS}
+# How often signed URLs of an object were given out: beside it, since it is no change of the object.
+_ACCESSES: Final = """
+CREATE TABLE accesses (object INTEGER PRIMARY KEY, urls INTEGER NOT NULL, last_ns INTEGER NOT NULL);
+"""
+
+MIGRATIONS: Final[dict[int, str]] = {0: _TABLES, 1: _KEYS, 2: _ACCESSES}
 """For each version, what leads from it to the next."""
 
 

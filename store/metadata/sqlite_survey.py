@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from store.metadata.survey import Resource, Span, Stored, Subject, Use
+from store.metadata.survey import Access, Resource, Span, Stored, Subject, Use
 from store.metadata.tables import backends_of
 from store.timerange import MAX_NS
 
@@ -35,6 +35,10 @@ _READS: Final[dict[Subject, tuple[str, Callable[[tuple[Any, ...]], Any]]]] = {
     Subject.SEGMENTS: ("SELECT start_ns, stop_ns FROM segments", Span._make),
     Subject.OBJECTS: ("SELECT role, created_ns, document FROM objects", _stored),
     Subject.USES: ("SELECT count FROM uses", Use._make),
+    Subject.ACCESSES: (
+        "SELECT o.id, a.urls, a.last_ns FROM accesses a CROSS JOIN objects o ON o.number = a.object",
+        Access._make,
+    ),
 }
 
 

@@ -41,6 +41,14 @@ class Use(NamedTuple):
     times: int
 
 
+class Access(NamedTuple):
+    """How many signed URLs of an object were given out, and when last. Each object comes once."""
+
+    object_id: str
+    urls: int
+    last_ns: int
+
+
 class Subject(Enum):
     """What a survey goes over; the value is what each record is."""
 
@@ -48,3 +56,4 @@ class Subject(Enum):
     SEGMENTS = Span
     OBJECTS = Stored
     USES = Use
+    ACCESSES = Access

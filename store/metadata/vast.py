@@ -225,6 +225,11 @@ class Vast:
         """Remove a key."""
         return await self._write([f"key:{request.name}"], lambda tx: vast_keys.delete(tx, request))
 
+    async def count_accesses(self, counts: Mapping[str, int], at_ns: int) -> None:
+        """Add to how often signed URLs of objects were given out."""
+        if counts:
+            await self._write(["accesses"], lambda tx: vast_objects.count_accesses(tx, counts, at_ns))
+
     async def collect(self, allocated_before_ns: int, limit: int) -> list[Doomed]:
         """Forget objects that nothing refers to; the bytes to remove."""
         return await self._write(["collect"], lambda tx: vast_objects.collect(tx, allocated_before_ns, limit))

@@ -166,6 +166,27 @@ def hold(tx: Tx, object_ids: Sequence[str], reference: str, holder: str, held: b
         suspect(tx, known)
 
 
+def count_accesses(tx: Tx, counts: Mapping[str, int], at_ns: int) -> None:
+    """Add to how often URLs of objects were given out."""
+    ids = sorted(counts)
+    columns = ("object_id", "urls", "last_ns")
+    held = tx.select_among("accesses", columns, "object_id", ids, row_ids=True)
+    tx.update(
+        "accesses",
+        [record[-1] for record in held],
+        {
+            "urls": [urls + counts[id] for id, urls, *_ in held],
+            "last_ns": [max(last_ns, at_ns) for _, _, last_ns, _ in held],
+        },
+    )
+    new = set(ids) - {record[0] for record in held}
+    there = sorted(id for (id,) in tx.select_among("objects", ("id",), "id", sorted(new)))
+    if there:
+        # One guard for all: of two that count an object for the first time, one has to look again.
+        guard_absent(tx, ["accesses"])
+    tx.insert("accesses", [{"object_id": id, "urls": counts[id], "last_ns": at_ns} for id in there])
+
+
 def collect(tx: Tx, allocated_before_ns: int, limit: int) -> list[Doomed]:
     """Forget objects that nothing refers to; all bytes that are to be removed, earliest first."""
     listed = tx.count("doomed")
@@ -215,6 +236,9 @@ def _referred(tx: Tx, ids: Sequence[str]) -> set[str]:
 def _forget(tx: Tx, garbage: Sequence[Held]) -> None:
     """Remove objects; their bytes are doomed, the init objects they used are suspects."""
     tx.delete("objects", [held.row_id for held in garbage])
+    ids = sorted(held.row.id for held in garbage)
+    accesses = tx.select_among("accesses", (), "object_id", ids, row_ids=True)
+    tx.delete("accesses", [row_id for (row_id,) in accesses])
     suspect(tx, [held.row.init_object_id for held in garbage if held.row.init_object_id is not None])
     doom(tx, [(i.backend_id, i.key, held.row.id) for held in garbage for i in held.row.instances])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from store.metadata.survey import Resource, Span, Stored, Subject, Use
+from store.metadata.survey import Access, Resource, Span, Stored, Subject, Use
 from store.metadata.tables import backends_of
 from store.metadata.vast_tx import Tx
 
@@ -19,6 +19,7 @@ _COLUMNS: Final = {
     Subject.SEGMENTS: ("segments", ("start_ns", "stop_ns")),
     Subject.OBJECTS: ("objects", ("role", "created_ns", "document")),
     Subject.USES: ("uses", ("count",)),
+    Subject.ACCESSES: ("accesses", ("object_id", "urls", "last_ns")),
 }
 
 
@@ -38,4 +39,6 @@ def _made(subject: Subject, record: tuple[Any, ...]) -> Any:
         role, created_ns, document = record
         backends, size_bytes = backends_of(document)
         return Stored(role, created_ns, size_bytes, backends)
+    if subject is Subject.ACCESSES:
+        return Access._make(record)
     return Span(*record) if subject is Subject.SEGMENTS else Use(*record)

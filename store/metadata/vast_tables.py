@@ -86,6 +86,7 @@ TABLES: Final[dict[str, Spec]] = {
         {"object_id": "text", "flow_id": "text", "count": "int", "guard": "text"}, ("object_id", "flow_id")
     ),
     "holds": Spec({"object_id": "text", "reference": "text", "holder": "text"}, ("object_id",)),
+    "accesses": Spec({"object_id": "text", "urls": "int", "last_ns": "int"}, ("object_id",)),
     "suspects": Spec({"after_ns": "int", "object_id": "text"}, ("after_ns",)),
     "doomed": Spec({"number": "int", "backend_id": "text", "key": "text"}, ("number",)),
     "outbox": Spec({"stamp": "int", "place": "int", "time_ns": "int", "document": "bytes"}, ("stamp",)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from store.domain import analytics
 from store.metadata.protocol import Metadata
 from store.metadata.rows import Instance, Kind
+from store.metadata.survey import Access, Subject
 from tests.contract.metadata_support import (
     Database,
     adding,
@@ -98,7 +100,16 @@ async def test_figures_are_those_of_what_was_written(metadata: Database) -> None
             {"storage_id": "backend", "objects": 4, "size_bytes": 0},
         ],
         "objects_by_month": {"1970-01": 3, "2023-11": 1, "2116-02": 1},
-        "access": {"uses": 3, "references": 11, "repeated": 2, "most_references": 5},
+        "access": {
+            "uses": 3,
+            "references": 11,
+            "repeated": 2,
+            "most_references": 5,
+            "signed_urls": 0,
+            "objects_read": 0,
+            "objects_by_last_month": {},
+            "most_read": [],
+        },
     }
     ranges = found["time_range_analysis"]
     assert (ranges["segments"], ranges["duration_ns"], ranges["longest_ns"]) == (6, video + S, 900 * S)
@@ -135,3 +146,37 @@ async def test_the_place_is_known_without_asking(metadata: Database) -> None:
     assert place.items() <= (await store.check()).items()
     await metadata.close()
     assert store.place() == place
+
+
+async def _accesses(store: Metadata) -> list[Access]:
+    return await store.survey(Subject.ACCESSES, sorted)
+
+
+async def test_accesses_add_up_by_object_and_go_with_it(metadata: Database) -> None:
+    store = await metadata.fresh()
+    await _fill(store)
+    version = (await store.objects(["sized"]))["sized"].version
+    await store.count_accesses({"sized": 2, "init": 1, "no such object": 9}, 500)
+    await store.count_accesses({"sized": 3, "made": 4}, 400)
+    await store.count_accesses({}, 600)
+    assert await _accesses(store) == [
+        Access("init", 1, 500),
+        Access("made", 4, 400),
+        Access("sized", 5, 500),
+    ]
+    assert (await store.objects(["sized"]))["sized"].version == version
+    access = (await analytics.storage_usage(store))["access"]
+    assert (access["signed_urls"], access["objects_read"]) == (10, 3)
+    assert access["most_read"][0] == {"object_id": "sized", "signed_urls": 5, "last_ns": 500}
+    assert access["objects_by_last_month"] == {"1970-01": 3}
+    await store.delete_segments(deleting("w", limit=9))
+    await store.collect(-(2**62), 10)
+    assert [each.object_id for each in await _accesses(store)] == ["init", "sized"]
+
+
+async def test_accesses_counted_at_the_same_time_are_all_there(metadata: Database) -> None:
+    store, other = await metadata.fresh(), await metadata.again()
+    await _fill(store)
+    each = [one.count_accesses({"sized": 1, "made": 2}, n) for n in range(4) for one in (store, other)]
+    await asyncio.gather(*each)
+    assert await _accesses(store) == [Access("made", 16, 3), Access("sized", 8, 3)]
