@@ -13,22 +13,18 @@ import httpx
 import typer
 
 from store.client.tams import Client
-from store.params import is_uuid
-from store.timerange import InvalidTimeRange, TimeRange, parse_timestamp
+from store.timerange import TimeRange
 from store.tools import ingest as ingesting
 from store.tools import origin, pieces, report
 from store.tools import outgest as outgesting
+from store.tools.arguments import Classes, Json, pairs, timerange_of, timestamp_of, uuid
+from store.tools.browse_commands import ls, rm, share, show
 from store.tools.connection import RETRIES, connected
 from store.tools.cutting import FRAGMENTS, TRANSPORT
 from store.tools.errors import ToolError
 from store.tools.fetching import Fetcher
 from store.tools.flows import Naming, Wanted
 from store.tools.timing import Gaps
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Classes = Annotated[
-    list[str] | None, typer.Option("--auth-class", help="A class that the flows get. May be repeated.")
-]
 
 
 class Cut(StrEnum):
@@ -79,8 +75,8 @@ def ingest(
         _naming(client, media, fresh, (container.value, seconds, whole), auth_class or []),
         Wanted(label or _name(media), description, _tags(tag or [], auth_class or [])),
         gaps,
-        _start(start),
-        None if flow_id is None else _uuid("--flow-id", flow_id),
+        None if start is None else timestamp_of("--start", start),
+        None if flow_id is None else uuid("--flow-id", flow_id),
         jobs,
     )
     stop = threading.Event()
@@ -123,10 +119,10 @@ def outgest(
     parts = target.with_name(f"{target.name}.parts")
     parts.mkdir(parents=True, exist_ok=True)
     made = parts / f"made{target.suffix}"
-    span = _timerange(timerange)
+    span = timerange_of(timerange)
     order = outgesting.Order(span, made, gaps, drop, keep_times)
     fetcher = Fetcher(client, parts, jobs)
-    origins = origin.origins(client, _uuid("flow", flow))
+    origins = origin.origins(client, uuid("flow", flow))
     extent, total, missing = outgesting.plan(fetcher, origins, order)
     with report.Bars.shown() as bars:
         tally = outgesting.write(fetcher, origins, order, extent, bars.begin(target.name, total))
@@ -203,36 +199,10 @@ def _name(media: str) -> str:
 
 
 def _tags(given: list[str], classes: list[str]) -> dict[str, Any]:
-    tags: dict[str, Any] = {}
-    for each in given:
-        name, found, value = each.partition("=")
-        if not found or not name:
-            raise ToolError(f"--tag {each}: expected NAME=VALUE")
-        tags[name] = value
-    return tags | ({"auth_classes": classes} if classes else {})
-
-
-def _start(text: str | None) -> int | None:
-    try:
-        return None if text is None else parse_timestamp(text)
-    except InvalidTimeRange as exc:
-        raise ToolError(f"--start: {exc}") from exc
-
-
-def _timerange(text: str) -> TimeRange:
-    try:
-        return TimeRange.parse(text)
-    except InvalidTimeRange as exc:
-        raise ToolError(str(exc)) from exc
-
-
-def _uuid(name: str, text: str) -> str:
-    if not is_uuid(text):
-        raise ToolError(f"{name} {text}: expected a UUID, in small letters")
-    return text
+    return {**pairs(given), **({"auth_classes": classes} if classes else {})}
 
 
 def register(app: typer.Typer) -> None:
     """Add the tools to the commands of `tams-store`."""
-    for command in (ingest, outgest):
+    for command in (ingest, outgest, ls, show, rm, share):
         app.command(rich_help_panel="Tools")(connected(command))

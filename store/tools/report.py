@@ -65,8 +65,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table for people; whole values, one row a line, where the output is no terminal."""
     console = Console()
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    for name in columns:
-        shown.add_column(name, overflow="fold")
+    for number, name in enumerate(columns):
+        # What comes first is an id, to be copied whole.
+        shown.add_column(name, overflow="fold", no_wrap=number == 0)
     listed = [list(row) for row in rows]
     if not console.is_terminal:
         for row in [list(columns), *listed]:
