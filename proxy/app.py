@@ -48,6 +48,7 @@ from proxy.rules import RULES, Methods, Rule
 from proxy.settings import ProxySettings
 from proxy.sights import PolicySights
 from proxy.start import first_start, policy_folder
+from proxy.streams import StreamDoors
 from proxy.upstream.embedded import Embedded
 from proxy.upstream.open import open_upstream
 from proxy.upstream.parts import Clock
@@ -304,17 +305,19 @@ def _assemble(
         rate = settings.keys.rate()
         keys = KeyValue(behind.keys, authenticator, sights, lambda: policy.current().classes, rate, journal)
     metadata_url = f"{settings.base_url()}{RESOURCE_PATH}"
-    live, seen = None, None
+    live, seen, pushed = None, None, None
     refusals = Refusals(authenticator, metadata_url, plumbing.stamp)
     if behind.running is not None:
         watcher, streams = _events(behind.running, sights, behind.upstream)
         origins, seen = (*settings.cors_origins, origin_of(settings.base_url())), watcher.seen
         live = LiveEvents(streams, authenticator, refusals, journal, origins, seen)
+        pushed = StreamDoors(behind.running.streams, gate, sights, behind.upstream, engine, origins, seen)
     facts = _facts(settings, behind, engine, process, teller)
     operations = Operations(facts, Operator(authenticator, sights), refusals, journal)
     openings = operations.doors() | open_doors(authenticator, settings.base_url()) | _pages(settings)
-    doors = Doors(openings, behind.media, behind.files, keys, live)
-    app = ProxyApp(gate, authenticator, plumbing, doors, metadata_url, journal, seen)
+    doors = Doors(openings, behind.media, behind.files, keys, live, pushed)
+    limiter = settings.limits.rate()
+    app = ProxyApp(gate, authenticator, plumbing, doors, metadata_url, journal, seen, limiter)
     return Cors(app, settings.cors_origins, (settings.api_key_header,) if settings.api_key_header else ())
 
 

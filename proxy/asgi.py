@@ -34,6 +34,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[str, str]]
 EVENTS_PATH = b"/events"
+STREAM_PREFIXES = (b"/streams", b"/data/", b"/ping", b"/ptg/")
 _log = logging.getLogger(__name__)
 _REQUEST_ID = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")
 
@@ -78,17 +79,26 @@ class Files(Protocol):
 class Doors:
     """Paths that do not pass the gate. `open`: by exact path, for anyone. `media`: signed media, whose
     signature authorises. `files`: media behind unsigned URLs, which the gate admits to. `keys`: the
-    key-value API, which has a table and a gate of its own. `live`: live events, and all WebSockets."""
+    key-value API, which has a table and a gate of its own, as has `streams`. `live`: live events, and all
+    other WebSockets."""
 
     open: Mapping[bytes, App]
     media: App | None = None
     files: Files | None = None
     keys: App | None = None
     live: App | None = None
+    streams: App | None = None
+
+
+class Limiter(Protocol):
+    """How often a caller may ask: None when it may now, else in how many seconds."""
+
+    def wait_s(self, who: str, now_s: float) -> int | None: ...
 
 
 class ProxyApp:
-    """One HTTP request in, one answer out. `seen` is told who calls."""
+    """One HTTP request in, one answer out. `seen` is told who calls. `limiter` None: they call as often as
+    they like."""
 
     def __init__(
         self,
@@ -99,9 +109,11 @@ class ProxyApp:
         metadata_url: str | None,
         journal: Journal,
         seen: Callable[[Principal], None] | None = None,
+        limiter: Limiter | None = None,
     ) -> None:
         self._gate = gate
         self._seen = seen
+        self._limiter = limiter
         self._journal = journal
         self._authenticator = authenticator
         self._plumbing = plumbing
@@ -111,6 +123,9 @@ class ProxyApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request, or one WebSocket."""
         path: bytes = scope["raw_path"]
+        if self._doors.streams and path.startswith(STREAM_PREFIXES) and path not in self._doors.open:
+            await self._doors.streams(scope, receive, send)
+            return
         if path == EVENTS_PATH or scope["type"] == "websocket":
             await (self._doors.live or self._without_events)(scope, receive, send)
             return
@@ -154,6 +169,10 @@ class ProxyApp:
         found = self._plumbing.match(scope["raw_path"])
         query = self._plumbing.query(scope["query_string"])
         principal = await who(self._authenticator, scope, decision)
+        if self._limiter is not None:
+            wait_s = self._limiter.wait_s(principal.name, decision.time_s)
+            if wait_s is not None:
+                raise TooManyRequests("There are too many requests of this caller.", retry_after_s=wait_s)
         if self._seen is not None:
             self._seen(principal)
         rule, params = find_rule(found, scope["method"])

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,15 +50,17 @@ class _Seat:
 def listen(host: str, port: int) -> list[socket.socket]:
     """Sockets bound to all addresses of a host, for several processes to accept from. Raises `OSError`."""
     found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    sockets = []
-    for family, kind, protocol, _, address in dict.fromkeys(found):
-        bound = socket.socket(family, kind, protocol)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        bound.bind(address)
-        bound.setblocking(False)
-        sockets.append(bound)
+    with ExitStack() as stack:
+        sockets = []
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            bound = stack.enter_context(socket.socket(family, kind, protocol))
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            bound.bind(address)
+            bound.setblocking(False)
+            sockets.append(bound)
+        stack.pop_all()
     return sockets
 
 
