@@ -37,7 +37,7 @@ from proxy.upstream.protocol import Upstream
 
 _R, _W, _D = (frozenset((scope, ADMIN)) for scope in (READ, WRITE, DELETE))
 LATER = b"/ptg/"
-TOKEN_PATH = b"/ptg/token"
+TOKEN_PATH = "/ptg/token"
 COOKIE = "authorization"
 SOCKET = "WEBSOCKET"
 Pairs = Sequence[tuple[str, str]]
@@ -84,10 +84,12 @@ class Asking(Protocol):
 
 
 class Found(Protocol):
-    """What a path asks for."""
+    """What a path asks for. `refusal`: why there is no operation."""
 
     @property
     def operation(self) -> str: ...
+    @property
+    def refusal(self) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,27 +108,38 @@ Refusal = Callable[[int, str, Pairs], Exception]
 class Doors(Protocol):
     """The store's side: paths taken apart, requests and sockets served, errors in the form of the wires."""
 
-    def refused(self, status: int, detail: str, headers: Pairs) -> Exception:
+    def refused(self, status: int, detail: str, headers: Pairs) -> Any:
         """As `Refusal`."""
 
-    def find(self, raw_path: bytes, method: str) -> Found:
-        """What is asked for. Raises `errors.Error`."""
+    def find(self, raw_path: bytes, method: str) -> Any:
+        """What is asked for, a `Found`."""
 
-    async def answer(
-        self, found: Found, visitor: Visitor, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    async def answer(self, found: Any, visitor: Any, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, failures too."""
 
-    async def refuse(
-        self, scope: Scope, receive: Receive, send: Send, status: int, detail: str, headers: Pairs
-    ) -> None:
-        """Send an error."""
+    async def refuse(self, scope: Scope, receive: Receive, send: Send, why: Any) -> None:
+        """Refuse by what `refused` made."""
+
+
+class Served(Protocol):
+    """The streams of a store."""
+
+    @property
+    def doors(self) -> Doors: ...
+
+
+class Engine(Protocol):
+    """Who calls, and where what was decided is written down."""
+
+    @property
+    def authenticator(self) -> Authenticator: ...
+    @property
+    def journal(self) -> Journal: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What streams are authorised with. `origins`: of web pages that may open sockets, and use cookies.
-    `secure`: the cookie is for HTTPS alone. `token`: the token endpoint."""
+    """What streams are authorised with. `origins`: of web pages that may open sockets, and use cookies."""
 
     gate: Gate
     sights: Sights
@@ -134,46 +147,55 @@ class Parts:
     authenticator: Authenticator
     journal: Journal
     origins: frozenset[str]
-    secure: bool
-    token: App | None
     seen: Callable[[Principal], None]
 
 
 class StreamDoors:
     """The ASGI application of both wires."""
 
-    def __init__(self, doors: Doors, parts: Parts) -> None:
-        self._doors = doors
-        self._parts = parts
+    def __init__(
+        self,
+        served: Served,
+        gate: Gate,
+        sights: Sights,
+        upstream: Upstream,
+        engine: Engine,
+        origins: Iterable[str],
+        seen: Callable[[Principal], None],
+    ) -> None:
+        self._doors = served.doors
+        self._parts = Parts(
+            gate, sights, upstream, engine.authenticator, engine.journal, frozenset(origins), seen
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request, or one WebSocket."""
         path: bytes = scope["raw_path"]
-        if path == TOKEN_PATH and self._parts.token is not None and scope["type"] == "http":
-            await self._token(self._parts.token, scope, receive, send)
-            return
         method = SOCKET if scope["type"] == "websocket" else scope["method"]
         decision = Decision(request_id(scope), method, path.decode("ascii", "replace"), time.time())
         noted = _noting(self._parts.journal, decision, send)
         try:
             scope = presented(scope, self._parts.origins)
-            found = self._doors.find(path, method)
-            rule = decision.rule = STREAM_RULES[found.operation]
-            visitor = await self._admitted(rule, scope, decision)
+            found: Found = self._doors.find(path, method)
+            visitor = await self._admitted(found, scope, decision)
         except Error as exc:
             decision.reason = exc.summary
-            headers = self._headers(exc)
-            await self._doors.refuse(scope, receive, noted, STATUS[type(exc)], exc.summary, headers)
+            why = self._doors.refused(STATUS[type(exc)], exc.summary, self._headers(exc))
+            await self._doors.refuse(scope, receive, noted, why)
+            return
+        if found.refusal is not None:
+            await self._doors.refuse(scope, receive, noted, found.refusal)
             return
         await self._doors.answer(found, visitor, scope, receive, noted)
 
-    async def _admitted(self, rule: Rule, scope: Scope, decision: Decision) -> Visitor:
+    async def _admitted(self, found: Found, scope: Scope, decision: Decision) -> Visitor:
         """The visitor, once its credential reaches so far. Raises `errors.Error`."""
-        if rule.target is Target.NOTHING:
+        rule = decision.rule = None if found.refusal is not None else STREAM_RULES[found.operation]
+        if rule is not None and rule.target is Target.NOTHING:
             return Visitor(self._parts, self._doors.refused, None, scope, decision)
         principal = await who(self._parts.authenticator, scope, decision)
         self._parts.seen(principal)
-        if not passes_scope(principal.scopes, rule.scopes):
+        if rule is not None and not passes_scope(principal.scopes, rule.scopes):
             least = min(rule.scopes - {ADMIN})
             raise InsufficientScope("The token's scopes do not reach this.", scope=least)
         return Visitor(self._parts, self._doors.refused, principal, scope, decision)
@@ -188,8 +210,18 @@ class StreamDoors:
         retry_s = error_retry_s(error)
         return found if retry_s is None else [*found, ("retry-after", str(retry_s))]
 
-    async def _token(self, token: App, scope: Scope, receive: Receive, send: Send) -> None:
-        """The token endpoint, which here sets a cookie too."""
+
+class CookieToken:
+    """The token endpoint as the later wire has it: it sets a cookie too, which is for HTTPS alone where the
+    address is."""
+
+    def __init__(self, endpoint: App, path: str, public_url: str) -> None:
+        self._endpoint = endpoint
+        self._path = path
+        self._secure = public_url.startswith("https:")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
         begun: list[MutableMapping[str, Any]] = []
         body = bytearray()
 
@@ -202,11 +234,12 @@ class StreamDoors:
                 return
             headers = list(begun[0]["headers"])
             if begun[0]["status"] == 200:
-                headers.append((b"set-cookie", cookie_of(bytes(body), secure=self._parts.secure)))
+                headers.append((b"set-cookie", cookie_of(bytes(body), secure=self._secure)))
             await send({**begun[0], "headers": headers})
             await send({"type": "http.response.body", "body": bytes(body)})
 
-        await token({**scope, "raw_path": b"/token", "path": "/token"}, receive, held)
+        at = {**scope, "raw_path": self._path.encode(), "path": self._path}
+        await self._endpoint(at, receive, held)
 
 
 class Visitor:

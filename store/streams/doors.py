@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from store.asgi import Disconnected, Receive, Scope, Send, check_encoding, read_body, send_response
+from store.asgi import Disconnected, Receive, Scope, Send, read_body, send_response
 from store.errors import STATUS, BadRequest, Error, MethodNotAllowed, NotFound
 from store.models.parsing import load
 from store.params import Params
@@ -37,11 +37,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A request to one of the doors."""
+    """A request to one of the doors. `refusal`: why there is no operation."""
 
     operation: str
     wire: Wire
     params: Mapping[str, str]
+    refusal: Refused | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +78,22 @@ def is_ours(path: bytes) -> bool:
 
 
 def find(raw_path: bytes, method: str) -> Found:
-    """What is asked for. Raises `NotFound`, `MethodNotAllowed`, `BadRequest`."""
-    path = raw_path[:-1] if raw_path.endswith(b"/streams/") else raw_path
-    found = _ROUTER.match(path)
+    """What is asked for."""
+    wire = LATER if raw_path.startswith(b"/ptg/") else ROOT
+    try:
+        found = _ROUTER.match(raw_path[:-1] if raw_path.endswith(b"/streams/") else raw_path)
+    except BadRequest as exc:
+        return Found("", wire, {}, Refused(400, exc.summary))
     if found is None:
-        raise NotFound("There is nothing at this path.")
+        return Found("", wire, {}, Refused(404, "There is nothing at this path."))
     methods, params = found
     operation = methods.get("GET" if method == "HEAD" else method)
     if operation is None:
-        allowed = tuple(name for name in methods if name != SOCKET)
-        raise MethodNotAllowed("This path does not take this method.", allow=allowed)
-    return Found(operation, LATER if path.startswith(b"/ptg/") else ROOT, params)
+        allowed = ", ".join(name for name in methods if name != SOCKET)
+        return Found(
+            "", wire, params, Refused(405, "This path does not take this method.", [("allow", allowed)])
+        )
+    return Found(operation, wire, params)
 
 
 class Doors:
@@ -96,6 +102,24 @@ class Doors:
     def __init__(self, streams: Streams, max_body_bytes: int) -> None:
         self._streams = streams
         self._max_body_bytes = max_body_bytes
+
+    def find(self, raw_path: bytes, method: str) -> Found:
+        """What is asked for."""
+        return find(raw_path, method)
+
+    def refused(self, status: int, detail: str, headers: Sequence[tuple[str, str]]) -> Refused:
+        """By what a visitor says that it may not."""
+        return Refused(status, detail, headers)
+
+    async def refuse(self, scope: Scope, receive: Receive, send: Send, why: Refused) -> None:
+        """Refuse a request or a WebSocket."""
+        answer = refusal(why)
+        if scope["type"] == "websocket":
+            await receive()
+            await refuse_socket(scope, send, answer)
+        else:
+            head = scope["method"] == "HEAD"
+            await send_response(send, answer.status, answer.headers, answer.body, head=head)
 
     async def answer(
         self, found: Found, visitor: Visitor, scope: Scope, receive: Receive, send: Send
@@ -128,8 +152,7 @@ class Doors:
         query = Params(decode_query(scope["query_string"]))
         body = b""
         if scope["method"] in ("PUT", "POST"):
-            check_encoding(scope["headers"])
-            body = await read_body(receive, self._max_body_bytes)
+            body = await read_body(scope, receive, self._max_body_bytes)
         content_type = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
         asked = _Asked(found, visitor, query, body, content_type)
         return await _HANDLERS[found.operation](self._streams, asked)

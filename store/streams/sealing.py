@@ -81,7 +81,8 @@ class Sealer:
         found = await self.metadata.objects(ids)
         missing = [id for id in ids if id not in found]
         if missing:
-            post = StoragePost(object_ids=missing, storage_id=self.backend_id)
+            named = {} if self.backend_id is None else {"storage_id": self.backend_id}
+            post = StoragePost.model_validate({"object_ids": missing, **named})
             await allocate(
                 self.metadata,
                 self.backends,

@@ -34,6 +34,9 @@ TURN_S = 0.25
 SEAL_NS = 1_000_000_000
 SCAN_S = 5.0
 TRIM_S = 5.0
+TURNS = 4
+"""Streams that are sealed at once."""
+MOST_PAUSE_S = 30.0
 IDLE = 256
 """Logs that are kept open though nobody uses them."""
 _log = logging.getLogger(__name__)
@@ -55,6 +58,8 @@ class _Open:
     stream: Stream
     log: HotLog
     trimmed_s: float = 0.0
+    again_s: float = 0.0
+    pause_s: float = 0.0
 
 
 class Streams:
@@ -70,6 +75,7 @@ class Streams:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="streams")
         self._tasks: list[asyncio.Task[None]] = []
         self._work = asyncio.Event()
+        self._turns = asyncio.Semaphore(TURNS)
 
     def start(self) -> None:
         """Begin with the background work, on the running loop."""
@@ -216,10 +222,20 @@ class Streams:
                 async with asyncio.timeout(TURN_S):
                     await self._work.wait()
             self._work.clear()
-            for each in list(self._open.values()):
-                with _logged("sealing"):
-                    await self._turn(each, self._options.seal_ns)
+            await asyncio.gather(*(self._try_turn(each) for each in list(self._open.values())))
             await self._close_idle()
+
+    async def _try_turn(self, each: _Open) -> None:
+        """A turn, unless one failed a moment ago: then it is tried again later and later."""
+        loop = asyncio.get_running_loop()
+        if loop.time() < each.again_s:
+            return
+        each.pause_s = min(MOST_PAUSE_S, max(1.0, 2 * each.pause_s))
+        each.again_s = loop.time() + each.pause_s
+        with _logged("sealing"):
+            async with self._turns:
+                await self._turn(each, self._options.seal_ns)
+            each.pause_s = each.again_s = 0.0
 
     async def _turn(self, each: _Open, older_ns: int) -> None:
         """Seal what is due of one stream, and trim it."""
