@@ -7,7 +7,9 @@ from starlette.applications import Starlette
 from proxy.asgi import App
 from proxy.identity.authenticate import Authenticator
 from proxy.identity.endpoint import resource_route, routes
-from proxy.identity.issuer import resource_metadata
+from proxy.identity.issuer import TOKEN_PATH, resource_metadata
+from proxy.streams import TOKEN_PATH as LATER_TOKEN_PATH
+from proxy.streams import CookieToken
 
 
 def open_doors(authenticator: Authenticator, public_url: str) -> dict[bytes, App]:
@@ -21,4 +23,7 @@ def open_doors(authenticator: Authenticator, public_url: str) -> dict[bytes, App
     if authenticator.local is not None:
         found += routes(authenticator.local)
     endpoints = Starlette(routes=found)
-    return {route.path.encode(): endpoints for route in found}
+    doors: dict[bytes, App] = {route.path.encode(): endpoints for route in found}
+    if authenticator.local is not None:
+        doors[LATER_TOKEN_PATH.encode()] = CookieToken(endpoints, TOKEN_PATH, public_url)
+    return doors

@@ -55,6 +55,10 @@ from store.routes.keys import Limits as KeyLimits
 from store.routes.table import ROUTES, Operation
 from store.routing import Router, decode, decode_query
 from store.settings import InvalidSettings, StoreSettings
+from store.streams.alone import Served, StreamApp, run_streams
+from store.streams.doors import is_ours
+from store.streams.flows import Retention
+from store.streams.streams import Options
 from store.work.jobs import JOBS
 from store.work.worker import Job, Worker
 
@@ -75,6 +79,7 @@ class Running:
     keys: KeyRoutes
     key_rate: Rate | None
     events: Events
+    streams: Served
     measures: tuple[Measure, ...] = ()
 
     def check(self) -> Check:
@@ -157,9 +162,10 @@ async def run_store(
                 holder=holder,
                 streams=settings.events.streams,
             ) as events,
+            run_streams(store, _streams(settings, store), settings.max_body_bytes) as streams,
         ):
             measures = (of_jobs(worker), of_webhooks(metadata))
-            yield Running(store, served, worker, keys, settings.keys.rate(), events, measures)
+            yield Running(store, served, worker, keys, settings.keys.rate(), events, streams, measures)
     finally:
         await worker.stop()
         for media in backends.values():
@@ -184,13 +190,31 @@ def _key_routes(settings: StoreSettings, store: Store) -> KeyRoutes:
     keys = Keys(
         metadata=store.metadata,
         backends=store.backends,
-        backend_id=ids[named] if named is not None else None,
+        backend_id=None if named is None else _backend_id(store, named, "TAMS_KEYS__BACKEND"),
         object_timeout_ns=store.service.min_object_timeout_s * 1_000_000_000,
         now_ns=store.now_ns,
         new_id=store.new_id,
     )
     limits = KeyLimits(settings.keys.most_bytes, settings.keys.redirect_bytes)
     return KeyRoutes(keys, limits, store.cursor_keys)
+
+
+def _backend_id(store: Store, named: str, setting: str) -> str:
+    """The id of the backend of this id or label. Raises `InvalidSettings`."""
+    for id, media in store.backends.items():
+        if named in (id, media.backend.label):
+            return id
+    raise InvalidSettings([f"{setting}: there is no storage backend {named!r}"])
+
+
+def _streams(settings: StoreSettings, store: Store) -> Options:
+    """How streams are kept. Raises `InvalidSettings` for a backend that is not there."""
+    chosen = settings.streams
+    backend_id = (
+        None if chosen.backend is None else _backend_id(store, chosen.backend, "TAMS_STREAMS__BACKEND")
+    )
+    retention = Retention(chosen.max_len, chosen.max_age_s, chosen.max_bytes)
+    return Options(settings.data / "streams", backend_id, retention)
 
 
 def _facts(settings: StoreSettings) -> ServiceFacts:
@@ -223,6 +247,7 @@ class StoreApp:
         self._media = running.media
         self._events = EventRoutes(running.events.live, everybody)
         self._keys = KeyValueApp(running.keys, running.key_rate, time.time)
+        self._streams = StreamApp(running.streams.doors, running.store)
         self._router: Router[Operation] = Router(ROUTES)
         self._max_body_bytes = max_body_bytes
         self._pages = documentation(
@@ -234,6 +259,9 @@ class StoreApp:
         path: bytes = scope["raw_path"]
         if path == PATH:
             await self._events(Anybody(), scope, receive, send)
+            return
+        if is_ours(path):
+            await self._streams(scope, receive, send)
             return
         if scope["type"] == "websocket":
             await receive()

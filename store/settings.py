@@ -237,6 +237,16 @@ class EventSettings(Section):
         return Addresses.of(self.receivers)
 
 
+class StreamSettings(Section):
+    """Live streams. `backend`: id or label of where entries are sealed, by default the default backend. What
+    a stream's own tags leave open is kept for ever, or by `max_len` entries, `max_age_s`, `max_bytes`."""
+
+    backend: str | None = None
+    max_len: Annotated[int | None, Field(ge=1)] = None
+    max_age_s: Annotated[int | None, Field(ge=1)] = None
+    max_bytes: Annotated[int | None, Field(ge=1)] = None
+
+
 class StoreSettings(BaseSettings):
     """Settings of the store, alone or inside the proxy."""
 
@@ -275,6 +285,7 @@ class StoreSettings(BaseSettings):
     urls: UrlSettings = Field(UrlSettings(), description="How long signed URLs live.")
     keys: KeySettings = Field(KeySettings(), description="The key-value API at /store.")
     events: EventSettings = Field(EventSettings(), description="Webhooks and live streams.")
+    streams: StreamSettings = Field(StreamSettings(), description="Live streams at /streams and /data.")
     min_object_timeout_s: Annotated[int, Field(ge=300)] = Field(
         86_400, description="How long an allocated object may stay unregistered."
     )
