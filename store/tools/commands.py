@@ -21,6 +21,7 @@ from store.tools.arguments import Classes, Json, pairs, timerange_of, timestamp_
 from store.tools.browse_commands import ls, rm, share, show
 from store.tools.connection import RETRIES, connected
 from store.tools.cutting import FRAGMENTS, TRANSPORT
+from store.tools.edit_commands import edit
 from store.tools.errors import ToolError
 from store.tools.fetching import Fetcher
 from store.tools.flows import Naming, Wanted
@@ -204,5 +205,5 @@ def _tags(given: list[str], classes: list[str]) -> dict[str, Any]:
 
 def register(app: typer.Typer) -> None:
     """Add the tools to the commands of `tams-store`."""
-    for command in (ingest, outgest, ls, show, rm, share):
+    for command in (ingest, outgest, edit, ls, show, rm, share):
         app.command(rich_help_panel="Tools")(connected(command))
