@@ -300,12 +300,11 @@ def _assemble(
         limits=Limits(settings.bulk_segments),
         propagation=Propagation() if settings.propagate_classes else None,
     )
-    keys = None
+    keys, live, seen, pushed = None, None, None, None
     if behind.keys is not None:
         rate = settings.keys.rate()
         keys = KeyValue(behind.keys, authenticator, sights, lambda: policy.current().classes, rate, journal)
     metadata_url = f"{settings.base_url()}{RESOURCE_PATH}"
-    live, seen, pushed = None, None, None
     refusals = Refusals(authenticator, metadata_url, plumbing.stamp)
     if behind.running is not None:
         watcher, streams = _events(behind.running, sights, behind.upstream)
