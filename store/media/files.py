@@ -20,6 +20,10 @@ T = TypeVar("T")
 
 Opened = disk.Opened | Held
 _THREADS = 8
+# A reader that takes nothing makes us hold three chunks: one in its socket's buffer, one that waits, one read
+# ahead. All readers together hold about this much; many of them get smaller chunks.
+_READING_BYTES = 32 << 20
+_LEAST_BYTES = 64 << 10
 _KEYS_PER_HOP = 500
 
 
@@ -46,6 +50,7 @@ class Files:
         self._lifetime = lifetime
         self._base = f"{public_url.rstrip('/')}/media/{backend.id}/"
         self._reused = Reused()
+        self._readers = 0
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"media-{backend.id}")
         try:
             self._folder: disk.Folder | MemoryFolder = (
@@ -124,17 +129,22 @@ class Files:
 
     async def chunks(self, opened: Opened, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """The bytes from `start` up to `end`; one chunk is read while the one before is consumed."""
-        ahead = self._ahead(opened, start, end)
-        while ahead is not None:
-            chunk = await self._arrived(ahead)
-            if not chunk:
-                raise errors.Unavailable("the object is shorter than it was")
-            start += len(chunk)
+        self._readers += 1
+        try:
             ahead = self._ahead(opened, start, end)
-            yield chunk
+            while ahead is not None:
+                chunk = await self._arrived(ahead)
+                if not chunk:
+                    raise errors.Unavailable("the object is shorter than it was")
+                start += len(chunk)
+                ahead = self._ahead(opened, start, end)
+                yield chunk
+        finally:
+            self._readers -= 1
 
     def _ahead(self, opened: Opened, start: int, end: int) -> Future[bytes] | None:
-        size_bytes = min(CHUNK_BYTES, end - start)
+        most_bytes = max(_LEAST_BYTES, min(CHUNK_BYTES, _READING_BYTES // (3 * self._readers)))
+        size_bytes = min(most_bytes, end - start)
         return self._submit(opened.read, start, size_bytes) if size_bytes > 0 else None
 
     async def write(
