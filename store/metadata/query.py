@@ -199,12 +199,3 @@ def updated_ns(kind: Kind, document: dict[str, Any], created_ns: int) -> int:
         return created_ns
     since = datetime.fromisoformat(text) - _EPOCH
     return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1000
-
-
-def position_of(sort: Sort, kind: Kind, document: dict[str, Any], created_ns: int) -> Position:
-    """Where a document stands in a listing."""
-    if sort is Sort.CREATED:
-        return Position(created_ns, document["id"])
-    if sort in (Sort.LABEL, Sort.URL):
-        return Position(document.get(sort.value), document["id"])
-    return Position(updated_ns(kind, document, created_ns), document["id"])

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from store import errors
 from store.metadata.sqlite_schema import BUSY_S, connect
-from store.metadata.sqlite_writer import UNSTORABLE, primary, translated, unstorable
+from store.metadata.sqlite_writer import UNSTORABLE, is_unstorable, primary, translated, unstorable
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -89,7 +89,9 @@ class Readers:
             if primary(exc) not in _MOVES:
                 raise translated(exc) from exc
         except UNSTORABLE as exc:
-            raise unstorable() from exc
+            if is_unstorable(exc):
+                raise unstorable() from exc
+            raise
         return await self.long(work)
 
     async def long(self, work: Work[T]) -> T:
@@ -101,7 +103,9 @@ class Readers:
         except sqlite3.Error as exc:
             raise translated(exc) from exc
         except UNSTORABLE as exc:
-            raise unstorable() from exc
+            if is_unstorable(exc):
+                raise unstorable() from exc
+            raise
 
     def _threaded(self, work: Work[T]) -> T:
         return self._mine(None).snapshot(work)

@@ -41,8 +41,16 @@ def unstorable() -> errors.Error:
     return errors.BadRequest("A value cannot be stored: beyond 64 bits, or not valid Unicode.")
 
 
-# orjson refuses lone surrogates and integers beyond 64 bits by an error of its own.
+# orjson's error for lone surrogates and integers beyond 64 bits is a TypeError, as are most mistakes in code.
 UNSTORABLE: Final = (OverflowError, UnicodeError, orjson.JSONEncodeError)
+_REFUSED: Final = ("64-bit", "UTF-8")
+
+
+def is_unstorable(error: Exception) -> bool:
+    """Whether an error tells of a value that cannot be stored, and not of a mistake in this software."""
+    if isinstance(error, orjson.JSONEncodeError):
+        return any(word in str(error) for word in _REFUSED)
+    return isinstance(error, UNSTORABLE)
 
 
 @dataclass(slots=True)
@@ -177,7 +185,7 @@ def _told(error: Exception) -> Exception:
     """An error of one write as its caller gets it."""
     if isinstance(error, sqlite3.Error):
         return translated(error)
-    return unstorable() if isinstance(error, UNSTORABLE) else error
+    return unstorable() if is_unstorable(error) else error
 
 
 def _settle(writes: list[_Write]) -> None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-import orjson
-
 from store.core import Store
 from store.http import Facts, Request, Response, read_position
-from store.metadata.query import Query, Sort, position_of
+from store.metadata.query import Query, Sort, position
 from store.metadata.rows import Kind, Row
 from store.models.common import format_time
 from store.params import Params
@@ -32,8 +30,7 @@ async def listing(store: Store, request: Request, query: Query) -> Response:
     rows, more = await store.metadata.page(query)
     last = None
     if more and rows:
-        row = rows[-1]
-        last = position_of(query.sort, row.kind, orjson.loads(row.document), row.created_ns)
+        last = position(query.sort, rows[-1])
     related: dict[str, frozenset[str]] = {}
     for row in rows:
         if row.related:

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,11 @@ from hypothesis import strategies as st
 from store import errors
 from store.metadata import sqlite_page, sqlite_reader, sqlite_scan, sqlite_segments, sqlite_writer
 from store.metadata.query import Position, Query, SegmentQuery, Sort
-from store.metadata.rows import Change, Kind, Ref
+from store.metadata.rows import Change, Event, Kind, Ref
 from store.metadata.sqlite import Sqlite, open_sqlite
 from store.metadata.sqlite_objects import Cache
 from store.metadata.sqlite_schema import VERSION, connect
+from store.metadata.survey import Subject
 from store.timerange import TimeRange
 from store.view import View
 from tests.contract.metadata_listings import Stored, check_listing, fill, libraries, queries
@@ -312,3 +314,22 @@ async def test_concurrent_long_reads_do_not_mix(database: Database, monkeypatch:
     pages = await asyncio.gather(*(store.page(Query(Kind.FLOW, view(f"c{n % 4}"), 200)) for n in range(16)))
     for number, (rows, _) in enumerate(pages):
         assert [row.id for row in rows] == [f"f{n:04}" for n in range(number % 4, 800, 4)]
+
+
+async def test_a_value_beyond_what_is_stored_is_the_clients_fault_and_a_mistake_of_ours_is_not(
+    database: Database,
+) -> None:
+    store = await database.fresh()
+
+    def announce(body: object) -> Callable[..., Sequence[object]]:
+        return lambda flow, added: [Event("t", 0, {"value": body}, frozenset())]
+
+    row = await new_flow(store)
+    for value in (2**70, "\ud800"):
+        with pytest.raises(errors.BadRequest):
+            request = replace(adding(row, segment("o", 0, 1)), announce=announce(value))  # type: ignore[arg-type]
+            await store.add_segments(request)
+    with pytest.raises(TypeError):
+        await store.add_segments(replace(adding(row, segment("o", 0, 1)), announce=announce(object())))  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        await store.survey(Subject.USES, lambda found: len(None))  # type: ignore[arg-type]
