@@ -8,6 +8,7 @@ from tests.bench.api import reading, starting
 from tests.bench.forward import forwarding
 from tests.bench.keyvalue import keyvalue
 from tests.bench.policy_snapshot import snapshots
+from tests.bench.streams import streaming
 from tests.bench.table import show
 from tests.bench.webhooks import delivering
 
@@ -21,6 +22,7 @@ if __name__ == "__main__":
             *keyvalue(rounds, seconds),
             *snapshots(),
             *delivering(rounds),
+            *streaming(rounds, seconds),
             *starting(rounds),
         ]
     )
