@@ -35,7 +35,7 @@ from proxy.identity.authenticate import create
 from proxy.identity.keyring import Keyring
 from proxy.identity.principal import Principal
 from proxy.keyvalue import KeyAsked, KeyValue, RawHeaders
-from proxy.live import LiveEvents, origin_of
+from proxy.live import LiveEvents, Streams, origin_of
 from proxy.metrics import ProxySource
 from proxy.mounts import mounted
 from proxy.objects import NO_MEDIA
@@ -53,6 +53,8 @@ from proxy.upstream.embedded import Embedded
 from proxy.upstream.open import open_upstream
 from proxy.upstream.parts import Clock
 from proxy.upstream.protocol import Upstream
+from proxy.upstream.receiver import Receiver
+from proxy.upstream.webhooks import deciding_of, listened, receiver_doors, relaying
 from store.app import Running, run_store
 from store.asgi import Disconnected, read_body
 from store.docs.document import describe
@@ -71,6 +73,7 @@ from store.media.stream import fields_of
 from store.models.parsing import load
 from store.process import Process
 from store.readiness import Check, Readiness
+from store.relaying import relay_settings as relay_settings
 from store.reload import Replaceable
 from store.routes import keys as key_routes
 from store.routes.events import EventRoutes
@@ -204,7 +207,10 @@ async def run_proxy(settings: Settings, process: Process | None = None) -> Async
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(httpx.AsyncClient(timeout=10))
         opened = _remote(settings, keyring, client) if settings.upstream else _embedded(settings, keyring)
-        behind = await stack.enter_async_context(opened)
+        try:
+            behind = await stack.enter_async_context(opened)
+        except store.settings.InvalidSettings as exc:
+            raise InvalidSettings(exc.problems) from exc
         try:
             authenticator = create(settings.identity(settings.data, folder, public_url), client)
         except ValueError as exc:
@@ -239,45 +245,36 @@ class Behind:
     check: Callable[[], Awaitable[object]]
     keys: LocalKeys | None = None
     running: Running | None = None
+    relay: Running | None = None
+    receiver: Receiver | None = None
 
 
-@asynccontextmanager
-async def _embedded(settings: Settings, keyring: Keyring) -> AsyncIterator[Behind]:
-    embedded = run_store(
+def _store(settings: Settings, keyring: Keyring) -> AbstractAsyncContextManager[Running]:
+    return run_store(
         settings,
         media_keys=keyring.secrets("media"),
         cursor_keys=keyring.secrets("cursors"),
         webhook_keys=keyring.secrets("webhooks"),
     )
-    async with AsyncExitStack() as stack:
-        try:
-            running = await stack.enter_async_context(embedded)
-        except store.settings.InvalidSettings as exc:
-            raise InvalidSettings(exc.problems) from exc
-        upstream = Embedded(Door(running.store), store.errors.Error)
-        yield Behind(
-            upstream,
-            running.media,
-            LocalFiles(running.media),
-            running.store.metadata.check,
-            LocalKeys(running.keys),
-            running,
-        )
+
+
+@asynccontextmanager
+async def _embedded(settings: Settings, keyring: Keyring) -> AsyncIterator[Behind]:
+    async with _store(settings, keyring) as running:
+        upstream, files = Embedded(Door(running.store), store.errors.Error), LocalFiles(running.media)
+        keys = LocalKeys(running.keys)
+        yield Behind(upstream, running.media, files, running.store.metadata.check, keys, running)
 
 
 @asynccontextmanager
 async def _remote(settings: Settings, keyring: Keyring, http: httpx.AsyncClient) -> AsyncIterator[Behind]:
-    opening = open_upstream(
-        settings.upstream or "",
-        settings.upstream_options,
-        data=settings.data,
-        public_url=settings.base_url(),
-        keyring=keyring,
-        http=http,
-        clock=Clock(time.time, time.monotonic, utc_now),
-    )
-    async with opening as opened:
-        yield Behind(opened.upstream, opened.media, None, opened.upstream.check)
+    opening = open_upstream(settings, keyring, http, Clock(time.time, time.monotonic, utc_now))
+    async with opening as opened, _store(relay_settings(settings), keyring) as relay:
+        door, mechanisms = Door(relay.store), relay.store.service.event_mechanisms
+        here, keys = Embedded(door, store.errors.Error), keyring.secrets("webhooks")
+        async with relaying(opened, here, door, keys, mechanisms) as (upstream, receiver):
+            check = opened.upstream.check
+            yield Behind(upstream, opened.media, None, check, relay=relay, receiver=receiver)
 
 
 def _assemble(
@@ -306,9 +303,11 @@ def _assemble(
         keys = KeyValue(behind.keys, authenticator, sights, lambda: policy.current().classes, rate, journal)
     metadata_url = f"{settings.base_url()}{RESOURCE_PATH}"
     refusals = Refusals(authenticator, metadata_url, plumbing.stamp)
-    if behind.running is not None:
-        watcher, streams = _events(behind.running, sights, behind.upstream)
+    telling = behind.running or behind.relay
+    if telling is not None:
+        watcher, streams = _events(telling, behind.receiver, sights, behind.upstream)
         origins, seen = (*settings.cors_origins, origin_of(settings.base_url())), watcher.seen
+<<<<<<< Updated upstream
         live = LiveEvents(streams, authenticator, refusals, journal, origins, seen)
         pushed = StreamDoors(behind.running.streams, gate, sights, behind.upstream, engine, origins, seen)
     facts = _facts(settings, behind, engine, process, teller)
@@ -317,10 +316,22 @@ def _assemble(
     doors = Doors(openings, behind.media, behind.files, keys, live, pushed)
     limiter = settings.limits.rate()
     app = ProxyApp(gate, authenticator, plumbing, doors, metadata_url, journal, seen, limiter)
+=======
+        ready = behind.receiver.ensure if behind.receiver else None
+        live = LiveEvents(streams, authenticator, refusals, journal, origins, seen, ready)
+    facts = _facts(settings, behind, engine, process, teller)
+    operations = Operations(facts, Operator(authenticator, sights), refusals, journal)
+    openings = operations.doors() | open_doors(authenticator, settings.base_url()) | _pages(settings)
+    openings |= receiver_doors(behind.receiver, plumbing)
+    doors = Doors(openings, behind.media, behind.files, keys, live)
+    app = ProxyApp(gate, authenticator, plumbing, doors, metadata_url, journal, seen)
+>>>>>>> Stashed changes
     return Cors(app, settings.cors_origins, (settings.api_key_header,) if settings.api_key_header else ())
 
 
-def _events(running: Running, sights: PolicySights, upstream: Upstream) -> tuple[Watcher, EventRoutes]:
+def _events(
+    running: Running, receiver: Receiver | None, sights: PolicySights, upstream: Upstream
+) -> tuple[Watcher, Streams]:
     """Begin to deliver events to those who may see them, and say who may listen."""
     metadata, now_ns = running.store.metadata, running.store.now_ns
 
@@ -328,9 +339,9 @@ def _events(running: Running, sights: PolicySights, upstream: Upstream) -> tuple
         await refresh_owner(metadata, webhook_id, known, fresh, now_ns())
 
     watcher = Watcher(sights, upstream, time.time, refresh)
-    admit = deciding(watcher.admit, OwnerLapsed, Error)
+    admit = deciding(deciding_of(watcher, receiver), OwnerLapsed, Error)
     running.events.deliver(admit, watcher.know)
-    return watcher, EventRoutes(running.events.live, admit)
+    return watcher, listened(EventRoutes(running.events.live, admit), receiver)
 
 
 def _facts(

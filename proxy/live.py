@@ -54,7 +54,8 @@ class Streams(Protocol):
 class LiveEvents:
     """The ASGI application at `/events`, for HTTP and for WebSockets wherever they are asked for.
 
-    `origins`: of web pages that may open a WebSocket; browsers ask nobody else.
+    `origins`: of web pages that may open a WebSocket; browsers ask nobody else. `ready` sees to it that
+    events come in at all, or raises `errors.Error`.
     """
 
     def __init__(
@@ -65,7 +66,9 @@ class LiveEvents:
         journal: Journal,
         origins: Iterable[str],
         seen: Callable[[Principal], None],
+        ready: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        self._ready = ready
         self._streams = streams
         self._authenticator = authenticator
         self._refusals = refusals
@@ -100,6 +103,8 @@ class LiveEvents:
             raise Forbidden("Web pages of this origin may not connect.")
         if not passes_scope(principal.scopes, RULE.scopes):
             raise InsufficientScope("The token's scopes do not reach this.", scope=READ)
+        if self._ready is not None:
+            await self._ready()
 
         async def is_known() -> bool:
             try:

@@ -11,8 +11,8 @@ import orjson
 from store.core import Store
 from store.errors import Error
 from store.http import Request, Response, failure, utc_now
-from store.metadata.query import tag_values
-from store.metadata.rows import Expect, Kind, ObjectFact, Ref, Row
+from store.metadata.query import Query, tag_values
+from store.metadata.rows import Change, Event, Expect, Kind, ObjectFact, Ref, Row
 from store.params import Params
 from store.routes.table import OPERATIONS
 from store.view import View
@@ -42,6 +42,27 @@ class ExpectLike(Protocol):
     def references(self) -> frozenset[tuple[str, str]]: ...
     @property
     def unknown(self) -> frozenset[str]: ...
+
+
+class Told(Protocol):
+    """An Event, whoever defines it."""
+
+    @property
+    def type(self) -> str: ...
+    @property
+    def time_ns(self) -> int: ...
+    @property
+    def body(self) -> dict[str, Any]: ...
+    @property
+    def classes(self) -> frozenset[str]: ...
+    @property
+    def flow_id(self) -> str | None: ...
+    @property
+    def source_id(self) -> str | None: ...
+    @property
+    def flow_collected_by(self) -> tuple[str, ...]: ...
+    @property
+    def source_collected_by(self) -> tuple[str, ...]: ...
 
 
 class CallLike(Protocol):
@@ -161,6 +182,25 @@ class Door:
     async def backends(self) -> Sequence[BackendFact]:
         """All storage backends."""
         return self._backends
+
+    async def has_webhooks(self) -> bool:
+        """Whether there is any webhook."""
+        rows, _ = await self._store.metadata.page(Query(Kind.WEBHOOK, None, 1))
+        return bool(rows)
+
+    async def tell(self, told: Told) -> None:
+        """Write down an event of elsewhere, for whoever listens; durable on return. Raises `Error`."""
+        event = Event(
+            told.type,
+            told.time_ns,
+            told.body,
+            told.classes,
+            told.flow_id,
+            told.source_id,
+            told.flow_collected_by,
+            told.source_collected_by,
+        )
+        await self._store.metadata.write(Change(events=(event,)))
 
 
 def _classes(row: Row) -> frozenset[str]:

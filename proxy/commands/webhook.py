@@ -132,12 +132,13 @@ def time_text(ns: int) -> str:
 
 def _at_desk(act: Callable[[Desk], Awaitable[T]]) -> T:
     """What comes of acting on the server's database; refusals end the command."""
-    from proxy.app import load_settings, open_desk
+    from proxy.app import load_settings, open_desk, relay_settings
 
     async def acting() -> T:
         settings = load_settings()
         keyring = Keyring.load(settings.data / KEYRING_NAME)
-        async with open_desk(settings, keyring.secrets("webhooks")) as desk:
+        kept = relay_settings(settings) if settings.upstream else settings
+        async with open_desk(kept, keyring.secrets("webhooks")) as desk:
             return await act(desk)
 
     with refusals():

@@ -13,8 +13,9 @@ from proxy.upstream.documents import Document, document_in
 from proxy.upstream.headers import JSON, checked, moved, path_of, with_query
 from proxy.upstream.lists import refused_by
 from proxy.upstream.lookups import Known
+from proxy.upstream.messages import remembered_of
 from proxy.upstream.parts import TEMPLATES, Parts
-from proxy.upstream.protocol import Expect, Request
+from proxy.upstream.protocol import Expect, Ref, Request
 from proxy.upstream.urls import uploads
 
 CHANGED = "What the request was decided on has changed."
@@ -45,10 +46,24 @@ class Changes:
             body = _signed(body, known.documents.get(flow), request.actor)
         if request.operation == "POST_flows-flowId-storage" and await self._is_taken(request):
             return refusal(400, TAKEN, self.parts.clock.stamp())
+        if request.operation == "DELETE_flows-flowId":
+            await self._remember(known, ("flow", request.params["flowId"]))
         reply = await self.parts.client.send(method, target, body or None)
         if not 200 <= reply.status < 300:
             return refused_by(self.parts, reply)
         return await self._done(request, reply, expect)
+
+    async def _remember(self, known: Known, flow: Ref) -> None:
+        """A flow, and its source that may go with it, as they are before: their events are authorised so."""
+        document = known.documents.get(flow)
+        if document is None:
+            return
+        said = remembered_of("flow", document)
+        await self.parts.ledger.remember(flow, said)
+        source = ("source", said.source_id or "")
+        above = await self.parts.lookups.document(source)
+        if above is not None:
+            await self.parts.ledger.remember(source, remembered_of("source", above))
 
     async def _look(self, expect: Expect) -> Known:
         flows = [("flow", name) for name in expect.members]

@@ -34,7 +34,7 @@ class HttpUpstream:
         """Perform an operation. Raises `errors.NotSupported` for what the upstream lacks."""
         operation = request.operation
         if operation not in TEMPLATES or "webhooks" in operation:
-            raise NotSupported("Webhooks of this upstream are not relayed.")
+            raise NotSupported("Webhooks are not kept upstream.")
         async with _Deadline(self._deadline_s):
             lacks = (await self._parts.features()).lacks(operation)
             if lacks is not None:

@@ -1,5 +1,6 @@
-"""What the proxy must remember about a foreign upstream: which flow an object was allocated for, and the
-classes of a flow whose deletion was asked for. TAMS tells neither.
+"""What the proxy must remember about a foreign upstream: which flow an object was allocated for, the classes
+of a flow whose deletion was asked for, those of flows and sources that may be gone when their events are
+delivered, and whether the upstream was asked to tell of events. TAMS tells none of it.
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import orjson
+
+from proxy.upstream.messages import Remembered
+from proxy.upstream.protocol import Ref
 
 KEPT_S = 30 * 86_400
 T = TypeVar("T")
@@ -21,7 +25,21 @@ CREATE TABLE IF NOT EXISTS allocated
   WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS deletions
   (upstream TEXT, id TEXT, classes TEXT, at_s INTEGER, PRIMARY KEY (upstream, id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS remembered
+  (upstream TEXT, kind TEXT, id TEXT, said TEXT, gone_s INTEGER, PRIMARY KEY (upstream, kind, id))
+  WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS receiving
+  (upstream TEXT PRIMARY KEY, registered INTEGER NOT NULL DEFAULT 0, until_s INTEGER NOT NULL DEFAULT 0)
+  WITHOUT ROWID;
 """
+
+
+class Receiving(NamedTuple):
+    """Whether a receiver of events may be registered at the upstream, and until when (Unix seconds) somebody
+    listens to live events."""
+
+    registered: bool = False
+    until_s: int = 0
 
 
 class Ledger(Protocol):
@@ -45,6 +63,30 @@ class Ledger(Protocol):
 
     async def deletion(self, request_id: str) -> frozenset[str] | None:
         """The classes of that flow, None where the request was not made through here."""
+        ...
+
+    async def remember(self, ref: Ref, said: Remembered) -> None:
+        """A flow or a source as it is now."""
+        ...
+
+    async def remembered(self, ref: Ref) -> Remembered | None:
+        """A flow or a source as it was last remembered."""
+        ...
+
+    async def gone(self, ref: Ref) -> None:
+        """A flow or a source is gone; it may be forgotten in a while."""
+        ...
+
+    async def receiving(self) -> Receiving:
+        """How it is with events."""
+        ...
+
+    async def register(self, registered: bool) -> None:
+        """A receiver is registered from now on, or none any more."""
+        ...
+
+    async def listen(self, until_s: int) -> None:
+        """Somebody listens to live events until then at least."""
         ...
 
 
@@ -97,6 +139,50 @@ class SqliteLedger:
         row = await self._do(lambda c: c.execute(asked, (self._upstream, request_id)).fetchone())
         return None if row is None else frozenset(orjson.loads(row[0]))
 
+    async def remember(self, ref: Ref, said: Remembered) -> None:
+        """As `Ledger.remember`."""
+        text = orjson.dumps([sorted(said.classes), said.source_id, said.collected_by]).decode()
+        row = (self._upstream, *ref, text)
+        await self._do(
+            lambda c: c.execute("INSERT OR REPLACE INTO remembered VALUES (?, ?, ?, ?, NULL)", row)
+        )
+
+    async def remembered(self, ref: Ref) -> Remembered | None:
+        """As `Ledger.remembered`."""
+        asked = "SELECT said FROM remembered WHERE upstream = ? AND kind = ? AND id = ?"
+        row = await self._do(lambda c: c.execute(asked, (self._upstream, *ref)).fetchone())
+        if row is None:
+            return None
+        classes, source_id, collected_by = orjson.loads(row[0])
+        return Remembered(frozenset(classes), source_id, tuple(collected_by))
+
+    async def gone(self, ref: Ref) -> None:
+        """As `Ledger.gone`."""
+        asked = "UPDATE remembered SET gone_s = ? WHERE upstream = ? AND kind = ? AND id = ?"
+        row = (int(self._clock()), self._upstream, *ref)
+        await self._do(lambda c: c.execute(asked, row))
+
+    async def receiving(self) -> Receiving:
+        """As `Ledger.receiving`."""
+        asked = "SELECT registered, until_s FROM receiving WHERE upstream = ?"
+        row = await self._do(lambda c: c.execute(asked, (self._upstream,)).fetchone())
+        return Receiving() if row is None else Receiving(bool(row[0]), row[1])
+
+    async def register(self, registered: bool) -> None:
+        """As `Ledger.register`."""
+        await self._set("registered", int(registered))
+
+    async def listen(self, until_s: int) -> None:
+        """As `Ledger.listen`."""
+        await self._set("until_s", until_s)
+
+    async def _set(self, column: str, value: int) -> None:
+        asked = (
+            f"INSERT INTO receiving (upstream, {column}) VALUES (?, ?)"
+            f" ON CONFLICT (upstream) DO UPDATE SET {column} = excluded.{column}"
+        )
+        await self._do(lambda c: c.execute(asked, (self._upstream, value)))
+
     async def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
         def step() -> T:
             with self._connection:
@@ -112,4 +198,5 @@ def _opened(path: Path, now_s: float) -> sqlite3.Connection:
     with connection:
         for table in ("allocated", "deletions"):
             connection.execute(f"DELETE FROM {table} WHERE at_s < ?", (int(now_s) - KEPT_S,))
+        connection.execute("DELETE FROM remembered WHERE gone_s < ?", (int(now_s) - KEPT_S,))
     return connection

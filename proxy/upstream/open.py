@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import httpx
 
@@ -27,30 +28,40 @@ LEDGER = "upstream.sqlite"
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A foreign upstream, and the relay of media that lie on its own origin."""
+    """A foreign upstream, the relay of media that lie on its own origin, and what both are made of."""
 
     upstream: HttpUpstream
     media: Relay
+    parts: Parts
+
+
+class UpstreamSettings(Protocol):
+    """What of the settings makes an upstream. `data` keeps what must be remembered about it."""
+
+    @property
+    def upstream(self) -> str | None: ...
+
+    @property
+    def upstream_options(self) -> UpstreamOptions: ...
+
+    @property
+    def data(self) -> Path: ...
+
+    def base_url(self) -> str: ...
 
 
 @asynccontextmanager
 async def open_upstream(
-    url: str,
-    options: UpstreamOptions,
-    *,
-    data: Path,
-    public_url: str,
-    keyring: Keyring,
-    http: httpx.AsyncClient,
-    clock: Clock,
+    settings: UpstreamSettings, keyring: Keyring, http: httpx.AsyncClient, clock: Clock
 ) -> AsyncIterator[Opened]:
-    """An upstream for as long as the context lasts. `data` keeps what must be remembered about it; `http`
-    fetches tokens. It need not be up. Raises `InvalidSettings`."""
+    """An upstream for as long as the context lasts. `http` fetches tokens. It need not be up. Raises
+    `InvalidSettings`."""
+    url, options, public_url = settings.upstream or "", settings.upstream_options, settings.base_url()
     try:
         base = Base.of(url)
         credential = _credential(options, http, clock)
         tls = options.tls()
-        ledger = SqliteLedger(data / LEDGER, url, clock.unix_s)
+        ledger = SqliteLedger(settings.data / LEDGER, url, clock.unix_s)
     except (OSError, ValueError) as exc:
         raise InvalidSettings([f"TAMS_UPSTREAM: {exc}"]) from exc
     async with AsyncExitStack() as stack:
@@ -61,7 +72,7 @@ async def open_upstream(
         urls = RelayedUrls(media, base, public_url, url, options.media_url_s)
         cursors = Sealer(keyring.secrets("cursors"), "upstream cursors")
         parts = Parts(client, ledger, cursors, urls, public_url, clock)
-        yield Opened(HttpUpstream(parts, options.deadline_s), Relay(client, urls, clock))
+        yield Opened(HttpUpstream(parts, options.deadline_s), Relay(client, urls, clock), parts)
 
 
 def _credential(options: UpstreamOptions, http: httpx.AsyncClient, clock: Clock) -> Credential:

@@ -36,7 +36,7 @@ RESOURCES = {
     "GET_flow-delete-requests-request-id": "deletion",
 }
 ROOT = ["service", "flows", "sources", "objects", "flow-delete-requests"]
-_UNOFFERED = ("event_stream_mechanisms",)
+MECHANISMS = "event_stream_mechanisms"
 _MISSING = object()
 _DEFAULTS: Mapping[str, Any] = {"tags": {}, "flow_collection": [], "read_only": False}
 
@@ -77,7 +77,10 @@ class Reads:
         if reply.status != 200:
             return refused_by(self.parts, reply)
         document = document_in(reply.body)
-        return answered({name: value for name, value in document.items() if name not in _UNOFFERED}, Facts())
+        ways = document.pop(MECHANISMS, None)
+        if isinstance(ways, list) and any(isinstance(w, dict) and w.get("name") == "webhooks" for w in ways):
+            document[MECHANISMS] = [{"name": "webhooks"}]
+        return answered(document, Facts())
 
     async def _resource(self, request: Request, kind: str) -> Answer:
         (name,) = request.params.values()

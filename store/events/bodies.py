@@ -16,6 +16,12 @@ from store.models.common import format_time
 from store.params import Params
 from store.view import View
 
+VERBOSE = frozenset(
+    ("storage_id", "controlled", "store_type", "provider", "region", "availability_zone", "store_product")
+    + ("tags",)
+)
+"""What an entry of `get_urls` has only where it is asked for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -72,7 +78,35 @@ class Renderer:
         urls = UrlWriter(self.backends, view, options.urls, self.now_ns() // 1_000_000_000)
         found = []
         for segment in segments:
+            if "get_urls" in segment:
+                found.append(orjson.dumps(told_elsewhere(segment, options)))
+                continue
             row = objects.get(segment["object_id"])
             init = init_objects.get(row.init_object_id or "") if row is not None else None
             found.append(segment_body(orjson.dumps(segment), row, init, urls, options.object_timerange))
         return b'{"flow_id":%b,"segments":[%b]}' % (orjson.dumps(flow_id), b",".join(found))
+
+
+def told_elsewhere(segment: Document, options: Options) -> Document:
+    """A segment that brought its URLs along, for it is kept elsewhere, with those that are asked for."""
+    result = {**segment, "get_urls": _wanted(segment["get_urls"], options.urls)}
+    init = segment.get("init_object")
+    if isinstance(init, dict) and "get_urls" in init:
+        result["init_object"] = {**init, "get_urls": _wanted(init["get_urls"], options.urls)}
+    if not options.object_timerange:
+        result.pop("object_timerange", None)
+    return result
+
+
+def _wanted(entries: list[Document], urls: UrlFilter) -> list[Document]:
+    found = []
+    for entry in entries:
+        passes = (
+            (urls.labels is None or entry.get("label") in urls.labels)
+            and (urls.storage_ids is None or entry.get("storage_id") in urls.storage_ids)
+            and (urls.presigned is None or (entry.get("presigned") is True) is urls.presigned)
+        )
+        if passes:
+            hidden = frozenset[str]() if urls.verbose else VERBOSE
+            found.append({name: value for name, value in entry.items() if name not in hidden})
+    return found
