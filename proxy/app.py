@@ -307,25 +307,18 @@ def _assemble(
     if telling is not None:
         watcher, streams = _events(telling, behind.receiver, sights, behind.upstream)
         origins, seen = (*settings.cors_origins, origin_of(settings.base_url())), watcher.seen
-<<<<<<< Updated upstream
-        live = LiveEvents(streams, authenticator, refusals, journal, origins, seen)
-        pushed = StreamDoors(behind.running.streams, gate, sights, behind.upstream, engine, origins, seen)
-    facts = _facts(settings, behind, engine, process, teller)
-    operations = Operations(facts, Operator(authenticator, sights), refusals, journal)
-    openings = operations.doors() | open_doors(authenticator, settings.base_url()) | _pages(settings)
-    doors = Doors(openings, behind.media, behind.files, keys, live, pushed)
-    limiter = settings.limits.rate()
-    app = ProxyApp(gate, authenticator, plumbing, doors, metadata_url, journal, seen, limiter)
-=======
         ready = behind.receiver.ensure if behind.receiver else None
         live = LiveEvents(streams, authenticator, refusals, journal, origins, seen, ready)
+        if behind.running is not None:
+            logs = behind.running.streams
+            pushed = StreamDoors(logs, gate, sights, behind.upstream, engine, origins, seen)
     facts = _facts(settings, behind, engine, process, teller)
     operations = Operations(facts, Operator(authenticator, sights), refusals, journal)
     openings = operations.doors() | open_doors(authenticator, settings.base_url()) | _pages(settings)
     openings |= receiver_doors(behind.receiver, plumbing)
-    doors = Doors(openings, behind.media, behind.files, keys, live)
-    app = ProxyApp(gate, authenticator, plumbing, doors, metadata_url, journal, seen)
->>>>>>> Stashed changes
+    doors = Doors(openings, behind.media, behind.files, keys, live, pushed)
+    limiter = settings.limits.rate()
+    app = ProxyApp(gate, authenticator, plumbing, doors, metadata_url, journal, seen, limiter)
     return Cors(app, settings.cors_origins, (settings.api_key_header,) if settings.api_key_header else ())
 
 
