@@ -238,10 +238,11 @@ class Refusals:
 
 async def who(authenticator: Authenticator, scope: Scope, decision: Decision) -> Principal:
     """The caller. Raises as `Authenticator.credential` and `authenticate` do."""
-    peer = scope["client"][0] if scope.get("client") else ""
+    connection = scope["client"][0] if scope.get("client") else ""
+    peer = authenticator.client_address(scope["headers"], connection)
     tls = (scope.get("extensions") or {}).get("tls")
     now_s = int(decision.time_s)
-    credential = authenticator.credential(scope["headers"], scope["query_string"], peer, tls)
+    credential = authenticator.credential(scope["headers"], scope["query_string"], connection, tls)
     principal = authenticator.cached(credential, now_s) if credential is not None else None
     decision.peer = peer
     if credential is not None:

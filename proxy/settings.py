@@ -9,12 +9,15 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from proxy.identity.config import (
     ApiKeysConfig,
+    CertificateConfig,
+    CertificateName,
     ClaimNames,
     IdentityConfig,
     IntrospectionConfig,
     IssuerConfig,
     LocalConfig,
 )
+from proxy.identity.fronts import Network
 from proxy.policy.options import OpenFgaOptions
 from proxy.upstream.headers import Base
 from proxy.upstream.options import MountedUpstream, UpstreamOptions
@@ -86,6 +89,31 @@ class IssuerSettings(Section):
         )
 
 
+class CertificateSettings(Section):
+    """Client certificates, verified by the server (`TAMS_TLS__CLIENT_CA`) or by a front, which hands them on
+    in `header` (RFC 9440, or percent-encoded PEM). `name` is what of one names the caller; `groups` and
+    `scopes` are by that name, and who has no scopes there has `default_scopes`."""
+
+    header: str | None = None
+    name: CertificateName = "cn"
+    groups: dict[str, tuple[str, ...]] = {}
+    scopes: dict[str, tuple[str, ...]] = {}
+    default_scopes: tuple[str, ...] = ()
+    alias: str = "mtls"
+
+    def config(self, fronts: tuple[Network, ...]) -> CertificateConfig:
+        """As the identity package takes it."""
+        return CertificateConfig(
+            header=self.header,
+            trusted_peers=fronts,
+            name=self.name,
+            groups=self.groups,
+            scopes=self.scopes,
+            default_scopes=self.default_scopes,
+            alias=self.alias,
+        )
+
+
 class ProxySettings(BaseModel):
     """Settings of the proxy itself."""
 
@@ -110,6 +138,13 @@ class ProxySettings(BaseModel):
         default=None, description="A header that holds a bare token, for instance x-api-key."
     )
     api_keys: Path | None = Field(default=None, description="The file of opaque API keys.")
+    trusted_fronts: tuple[Network, ...] = Field(
+        default=(),
+        description="Networks of reverse proxies whose X-Forwarded-For and client certificates are believed.",
+    )
+    mtls: CertificateSettings = Field(
+        default=CertificateSettings(), description="How client certificates name their holders."
+    )
     default_class: str | None = Field(
         default=None, description="What untagged resources count as; by default they are for administrators."
     )
@@ -157,6 +192,8 @@ class ProxySettings(BaseModel):
             issuers=tuple(issuer.config() for issuer in self.issuers),
             local=local if self.token_endpoint else None,
             api_keys=ApiKeysConfig(self.api_keys) if self.api_keys else None,
+            certificates=self.mtls.config(self.trusted_fronts),
+            fronts=self.trusted_fronts,
             allow_basic=self.allow_basic,
             allow_url_token=self.allow_url_token,
             api_key_header=self.api_key_header,

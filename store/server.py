@@ -18,6 +18,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Request
 
 from store.asgi import App
 from store.http import error_body, utc_now
@@ -52,6 +53,18 @@ class ServerConfig(uvicorn.Config):
     limits: LimitSettings
 
 
+def tls_of(transport: asyncio.BaseTransport) -> dict[object, object] | None:
+    """The ASGI TLS extension of a connection: the certificate that the client showed and the server verified.
+
+    None without one, and on a connection in the clear.
+    """
+    held = transport.get_extra_info("ssl_object")
+    certificate = None if held is None else held.getpeercert(binary_form=True)
+    if certificate is None:
+        return None
+    return {"client_cert_chain": (ssl.DER_cert_to_PEM_cert(certificate),)}
+
+
 class StrictProtocol(HttpToolsProtocol):
     """Refuses what RFC 9112 3.2 does: no Host, or several; and heads that are too long or never end; and
     connections beyond the limit.
@@ -64,12 +77,14 @@ class StrictProtocol(HttpToolsProtocol):
         self._lines = config.lines
         self._most = config.limits.connections
         self._most_head_bytes = config.limits.header_bytes
+        self._tls: dict[object, object] | None = None
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Give the first head a deadline."""
         super().connection_made(transport)
+        self._tls = tls_of(transport)
         self._lines.open += 1
         if self._lines.open > self._most:
             self._lines.refused += 1
@@ -94,6 +109,8 @@ class StrictProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A head begins."""
         super().on_message_begin()
+        if self._tls is not None:
+            self.scope["extensions"] = {"tls": self._tls}
         if self._head_timer is None:
             self._expect_head()
 
@@ -151,6 +168,13 @@ class QuietWebSocket(WebSocketsSansIOProtocol):
         super().__init__(config, *args, **kwargs)
         self.logger = _quiet
         self._lines = config.lines
+
+    def handle_connect(self, event: Request) -> None:
+        """The handshake is whole: let the application know the client's certificate, as over HTTP."""
+        super().handle_connect(event)
+        tls = tls_of(self.transport)
+        if tls is not None and not self.close_sent:
+            self.scope["extensions"] |= {"tls": tls}
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone."""

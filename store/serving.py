@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from store.rate import Rate
 
@@ -21,12 +21,20 @@ class Section(BaseModel):
 class TlsSettings(Section):
     """TLS on the port itself, where `certificate` (a PEM file, the chain behind it) is set. `key` is the file
     of its key, by default the same one. Both are read again when they change. `minimum`: the oldest version
-    that is spoken."""
+    that is spoken. `client_ca`: a PEM file of the authorities whose client certificates are accepted; one
+    that is added counts at once, one that is taken out until a restart."""
 
     certificate: Path | None = None
     key: Path | None = None
     key_password_file: Path | None = None
+    client_ca: Path | None = None
     minimum: Literal["1.2", "1.3"] = "1.2"
+
+    @model_validator(mode="after")
+    def _served(self) -> Self:
+        if self.client_ca is not None and self.certificate is None:
+            raise ValueError("client_ca needs certificate: client certificates come over TLS")
+        return self
 
 
 class LimitSettings(Section):

@@ -52,7 +52,7 @@ class Certificates:
                 _log.error("The changed certificate is refused, the one before is still shown: %s", exc)
 
     def _signature(self) -> tuple[tuple[int, int], ...]:
-        named = (self._settings.certificate, self._settings.key)
+        named = (self._settings.certificate, self._settings.key, self._settings.client_ca)
         return tuple(_marks(path) for path in named if path is not None)
 
 
@@ -70,6 +70,9 @@ def _context(settings: TlsSettings) -> ssl.SSLContext:
     context.set_ciphers(CIPHERS)
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     context.set_alpn_protocols(["http/1.1"])
+    if settings.client_ca is not None:
+        # Asked for and not demanded: who has none may present a token.
+        context.verify_mode = ssl.CERT_OPTIONAL
     _load(context, settings)
     return context
 
@@ -85,3 +88,8 @@ def _load(context: ssl.SSLContext, settings: TlsSettings) -> None:
         context.load_cert_chain(certificate, settings.key, password)
     except (OSError, ssl.SSLError, ValueError) as exc:
         raise InvalidCertificate(f"TAMS_TLS__CERTIFICATE: {certificate}: {exc}") from exc
+    if settings.client_ca is not None:
+        try:
+            context.load_verify_locations(settings.client_ca)
+        except (OSError, ssl.SSLError) as exc:
+            raise InvalidCertificate(f"TAMS_TLS__CLIENT_CA: {settings.client_ca}: {exc}") from exc

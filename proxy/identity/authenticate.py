@@ -18,6 +18,7 @@ from proxy.identity.credentials import Credential, parse_credential
 from proxy.identity.discovery import Discovery
 from proxy.identity.endpoint import parse_basic
 from proxy.identity.files import Watched
+from proxy.identity.fronts import Network, client_of
 from proxy.identity.introspection import Introspection, over_http
 from proxy.identity.issuer import LocalIssuer, principal_of
 from proxy.identity.jwt import RemoteIssuer, TokenVerifier, TrustedIssuer, looks_like_jwt
@@ -64,8 +65,8 @@ class Authenticator:
     def credential(
         self, headers: Sequence[tuple[bytes, bytes]], query: bytes, peer: str, tls: Mapping[str, Any] | None
     ) -> Credential | None:
-        """What the request presents; None without anything. `peer`: the address of the connection; `tls`: the
-        ASGI extension of that name. Raises BadRequest or Unauthenticated.
+        """What the request presents; None without anything. `peer`: the address of the connection, whoever a
+        front speaks for; `tls`: the ASGI extension of that name. Raises BadRequest or Unauthenticated.
 
         A certificate counts when the request itself presents nothing: fronts attach theirs to every request.
         """
@@ -73,6 +74,10 @@ class Authenticator:
         if found is None and self.config.certificates is not None:
             return certificate.presented(headers, peer, tls, self.config.certificates)
         return found
+
+    def client_address(self, headers: Sequence[tuple[bytes, bytes]], peer: str) -> str:
+        """Where the request comes from: the connection's address, or whom a trusted front speaks for."""
+        return client_of(headers, peer, self.config.fronts)
 
     def cached(self, credential: Credential, now_s: int) -> Principal | None:
         """The principal, when it is known without waiting; None: call `authenticate`."""
@@ -88,8 +93,11 @@ class Authenticator:
         return self._session(self.local, client, now_s) if client is not None else None
 
     async def authenticate(self, credential: Credential | None, peer: str, now_s: int) -> Principal:
-        """The principal. Raises Unauthenticated (with `code` None when nothing was presented),
-        TooManyRequests after many failures, Unavailable while the issuer cannot be asked."""
+        """The principal; `peer` is the client's address, by which failures are counted.
+
+        Raises Unauthenticated (with `code` None when nothing was presented), TooManyRequests after many
+        failures, Unavailable while the issuer cannot be asked.
+        """
         if credential is None:
             raise Unauthenticated("Not authenticated", code=None)
         known = self.cached(credential, now_s)
@@ -178,7 +186,7 @@ def create(config: IdentityConfig, client: httpx.AsyncClient) -> Authenticator:
             ask = over_http(issuer.introspection, client, discovery.introspection_url)
             introspections.append(Introspection(issuer, ask))
     files: list[Watched[Any]] = []
-    local = _local(config.local, files) if config.local is not None else None
+    local = _local(config.local, config.fronts, files) if config.local is not None else None
     if local is not None:
         issuers.append(local)
     return Authenticator(
@@ -192,7 +200,7 @@ def create(config: IdentityConfig, client: httpx.AsyncClient) -> Authenticator:
     )
 
 
-def _local(config: LocalConfig, files: list[Watched[Any]]) -> LocalIssuer:
+def _local(config: LocalConfig, fronts: tuple[Network, ...], files: list[Watched[Any]]) -> LocalIssuer:
     no_clients: Mapping[str, Client] = {}
     no_secrets: Secrets = {}
     no_keyring: Keyring | None = None
@@ -200,7 +208,7 @@ def _local(config: LocalConfig, files: list[Watched[Any]]) -> LocalIssuer:
     secrets = Watched(config.secrets_path, parse_secrets, absent=no_secrets, private=True)
     keyring = Watched(config.keyring_path, parse_keyring, absent=no_keyring, private=True)
     files += [clients, secrets, keyring]
-    return LocalIssuer(config, Clients(clients, secrets, Throttle()), keyring)
+    return LocalIssuer(config, Clients(clients, secrets, Throttle()), keyring, fronts)
 
 
 def _api_keys(config: ApiKeysConfig, files: list[Watched[Any]]) -> ApiKeys:

@@ -6,7 +6,6 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import unquote
 
@@ -17,6 +16,7 @@ from cryptography.x509.oid import NameOID
 from proxy.errors import BadRequest, Unauthenticated
 from proxy.identity.config import CertificateConfig
 from proxy.identity.credentials import Credential
+from proxy.identity.fronts import is_front
 from proxy.identity.principal import Principal
 
 MAX_HEADER_BYTES = 16 * 1024
@@ -35,7 +35,7 @@ def presented(
     chain = tls.get("client_cert_chain") if tls is not None else None
     if chain:
         return Credential("certificate", str(next(iter(chain))))
-    if config.header is None or not _is_trusted(peer, config):
+    if config.header is None or not is_front(peer, config.trusted_peers):
         return None
     name = config.header.lower().encode()
     found = [value for header, value in headers if header == name and value.strip()]
@@ -63,15 +63,6 @@ def principal(value: str, config: CertificateConfig, now_s: int) -> Principal:
         scope_admin=False,
         expires_s=expires_s,
     )
-
-
-def _is_trusted(peer: str, config: CertificateConfig) -> bool:
-    try:
-        address = ip_address(peer)
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return any((mapped or address) in network for network in config.trusted_peers)
 
 
 def _load(value: str) -> x509.Certificate:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal
+
+from proxy.identity.fronts import Network
 
 RSA_ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
 EC_ALGORITHMS = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}
@@ -137,7 +138,7 @@ class CertificateConfig:
     """
 
     header: str | None = None
-    trusted_peers: tuple[IPv4Network | IPv6Network, ...] = ()
+    trusted_peers: tuple[Network, ...] = ()
     # Which part of the certificate names the subject.
     name: CertificateName = "cn"
     # Name -> groups of the policy; a certificate that is not in it has none.
@@ -162,6 +163,8 @@ class IdentityConfig:
     allow_url_token: bool = False
     # A header that holds a bare token, for instance "x-api-key". None: there is none.
     api_key_header: str | None = None
+    # Reverse proxies whose X-Forwarded-For is believed: failures to log in are counted by what it says.
+    fronts: tuple[Network, ...] = ()
 
     def problems(self) -> list[str]:
         """Everything wrong with it, one sentence each; empty when it can be used."""

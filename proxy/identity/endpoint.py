@@ -17,6 +17,7 @@ from starlette.routing import Route
 from proxy.errors import TooManyRequests, Unauthenticated
 from proxy.identity.assertion import ASSERTION_TYPE, Assertions
 from proxy.identity.clients import Client
+from proxy.identity.fronts import client_of
 from proxy.identity.issuer import (
     JWKS_PATH,
     METADATA_PATH,
@@ -69,7 +70,8 @@ class TokenEndpoint:
 
     async def __call__(self, request: Request) -> Response:
         """Never raises for what a client sends."""
-        peer = request.client.host if request.client is not None else ""
+        connection = request.client.host if request.client is not None else ""
+        peer = client_of(request.headers.raw, connection, self._issuer.fronts)
         try:
             form = parse_form(request.headers.get("content-type", ""), await _body(request))
             return await self.grant(form, request.headers.getlist("authorization"), peer)

@@ -15,6 +15,7 @@ from proxy.errors import Unauthenticated
 from proxy.identity.clients import SCOPES, Client, Clients
 from proxy.identity.config import IssuerConfig, LocalConfig
 from proxy.identity.files import Watched
+from proxy.identity.fronts import Network
 from proxy.identity.keyring import Keyring, SigningKey
 from proxy.identity.keys import Key, parse_keys
 from proxy.identity.principal import Principal
@@ -90,11 +91,18 @@ class LocalIssuer:
     """The built-in issuer as one that is trusted: its tokens are verified without HTTP.
 
     A token counts as long as its client exists, and for no more scopes than the client still has; groups
-    are those of the policy files now, not those of the time it was made.
+    are those of the policy files now, not those of the time it was made. `fronts`: as of `IdentityConfig`.
     """
 
-    def __init__(self, config: LocalConfig, clients: Clients, keyring: Watched[Keyring | None]) -> None:
+    def __init__(
+        self,
+        config: LocalConfig,
+        clients: Clients,
+        keyring: Watched[Keyring | None],
+        fronts: tuple[Network, ...] = (),
+    ) -> None:
         self.local = config
+        self.fronts = fronts
         self.clients = clients
         self._keyring = keyring
         self.config = IssuerConfig(
