@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from store.errors import Error
 from store.events.hooks import Hook
@@ -27,6 +28,7 @@ SPARE_TRIES = 3
 MOVED_AT_ONCE = 100
 AGAIN_S = 5.0
 PAGE = 500
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 Know = Callable[[Mapping[str, bytes]], None]
 """Takes the owners of all webhooks, by the webhooks' ids."""
@@ -86,6 +88,8 @@ class Deliveries:
         self._counting = asyncio.Lock()
         self._seen = _Seen()
         self._held: dict[str, _Held] = {}
+        self._leased: set[str] = set()
+        self._asking: set[asyncio.Future[Any]] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -100,7 +104,10 @@ class Deliveries:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        # What was being asked for may be had after all, and is to be given back then.
+        await asyncio.gather(*self._asking, return_exceptions=True)
         await asyncio.gather(*(self._drop(id) for id in list(self._held)))
+        await asyncio.gather(*(self._give_back(id) for id in list(self._leased)))
         # As with every lease, a seat that cannot be given back runs out.
         with contextlib.suppress(Error):
             await self._seats.leave()
@@ -166,7 +173,7 @@ class Deliveries:
     async def _count(self) -> None:
         """Find out how many processes share the webhooks."""
         async with self._counting:
-            self._seen.processes = await self._seats.count()
+            self._seen.processes = await self._whole(self._seats.count())
             self._seen.counted_s = asyncio.get_running_loop().time()
 
     def _share(self) -> int:
@@ -220,12 +227,24 @@ class Deliveries:
             self._seen.next_try_s[id] = asyncio.get_running_loop().time() + LOOKS_PER_TRY * self._look_s
             await self._drop(id)
 
+    async def _whole(self, asking: Coroutine[None, None, T]) -> T:
+        """What is not to be cut off, so that it is known what came of it."""
+        task = asyncio.ensure_future(asking)
+        self._asking.add(task)
+        task.add_done_callback(self._asking.discard)
+        return await asyncio.shield(task)
+
     async def _lease(self, id: str) -> int | None:
         """Take or renew; until when it is ours, None when it is another's."""
+        return await self._whole(self._leasing(id))
+
+    async def _leasing(self, id: str) -> int | None:
         now_ns = self._parts.now_ns()
         until_ns = now_ns + LEASE_NS
-        taken = await self._parts.metadata.lease(f"webhook:{id}", self._holder, now_ns, until_ns)
-        return until_ns if taken else None
+        if not await self._parts.metadata.lease(f"webhook:{id}", self._holder, now_ns, until_ns):
+            return None
+        self._leased.add(id)
+        return until_ns
 
     async def _drop(self, id: str) -> None:
         """Stop delivering to a webhook."""
@@ -235,10 +254,13 @@ class Deliveries:
         held.task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await held.task
-        now_ns = self._parts.now_ns()
+        await self._give_back(id)
+
+    async def _give_back(self, id: str) -> None:
+        self._leased.discard(id)
         # A lease that cannot be given back runs out.
         with contextlib.suppress(Error):
-            await self._parts.metadata.lease(f"webhook:{id}", self._holder, now_ns, 0)
+            await self._parts.metadata.lease(f"webhook:{id}", self._holder, self._parts.now_ns(), 0)
 
     async def _forget(self, id: str) -> None:
         """Drop the progress of a webhook that is gone."""

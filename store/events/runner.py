@@ -80,6 +80,7 @@ class Runner:
         self._version = 0
         self._saved_ns = 0
         self._unsaved = False
+        self._saving: asyncio.Future[None] | None = None
         self._woken = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._ended: Exception | None = None
@@ -263,7 +264,9 @@ class Runner:
         """Write down how far it has come, twice a second while deliveries are made, else now and then."""
         passed_ns = self._parts.now_ns() - self._saved_ns
         if passed_ns >= (SAVE_S if self._unsaved else IDLE_SAVE_S) * NS:
-            await self._save()
+            # Should this be cut off meanwhile, it has to be known which version was written.
+            self._saving = asyncio.ensure_future(self._save())
+            await asyncio.shield(self._saving)
 
     async def _save(self) -> None:
         """Write down how far it has come. Raises `Stale`, `errors.Unavailable`."""
@@ -281,6 +284,8 @@ class Runner:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._saving is not None:
+            await asyncio.gather(self._saving, return_exceptions=True)
         if self._unsaved:
             with contextlib.suppress(Stale, Error):
                 await self._save()

@@ -69,7 +69,11 @@ class Tail:
 
     async def event(self, sequence: int) -> StoredEvent | None:
         """One event, None when it is forgotten. Raises `errors.Unavailable`."""
-        found = await self.after(sequence - 1, 1)
+        at = bisect_right(self._sequences, sequence) - 1
+        if at >= 0 and self._sequences[at] == sequence:
+            return self._events[at]
+        # Not being at hand does not mean being forgotten: others may have read further than this has.
+        found = await self._metadata.events(sequence - 1, 1)
         return found[0] if found and found[0].sequence == sequence else None
 
     async def _follow(self) -> None:

@@ -142,7 +142,7 @@ async def test_nothing_is_lost_by_a_restart_and_what_is_through_is_not_repeated(
         await changed(tams, flow, "later")
         again = Recorder()
         delivering(tams, again)
-        await until(lambda: len(again.sent) == 3)
+        await until(lambda: len(again.sent) >= 3)
     assert labels(again.sent) == ["stuck", "behind", "later"]
     assert {again.sent[0].id} == first
 

@@ -11,6 +11,7 @@ import pytest
 from store.app import StoreApp
 from store.events.live import Live
 from store.events.retention import KEPT_NS
+from store.events.tail import Tail
 from tests.events.conftest import Running
 from tests.events.listeners import App, Listening, listen
 from tests.events.support import until
@@ -183,3 +184,16 @@ async def test_events_of_another_process_arrive_too(running: Running) -> None:
         await two.flow()
         await stream.came(1)
         await stream.leave()
+
+
+async def test_an_event_that_the_tail_has_not_come_to_is_not_taken_for_forgotten(tams: Tams) -> None:
+    tail = Tail(tams.store.metadata)
+    await tail._read()
+    await tams.flow()
+    events = await tams.store.metadata.events(0, 10)
+    for _ in range(2):
+        for stored in events:
+            assert await tail.after(stored.sequence, 10) == tail._events[stored.sequence :]
+            assert await tail.event(stored.sequence) == stored
+        assert await tail.event(events[-1].sequence + 1) is None
+        await tail._read()

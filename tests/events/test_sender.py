@@ -10,6 +10,7 @@ import pytest
 
 from store.events.addresses import Addresses
 from store.events.sender import NOT_PUBLIC, Answer, HttpSender, Names
+from tests.events.name_server import ask, name_server
 
 LOOPBACK = Addresses.of(["127.0.0.0/8"])
 
@@ -40,9 +41,11 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiver(answer: bytes = b"HTTP/1.1 204 \r\n\r\n") -> AsyncIterator[Receiver]:
+async def receiver(
+    answer: bytes = b"HTTP/1.1 204 \r\n\r\n", host: str = "127.0.0.1", port: int = 0
+) -> AsyncIterator[Receiver]:
     found = Receiver(answer)
-    server = await asyncio.start_server(found.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(found.serve, host, port)
     found.port = server.sockets[0].getsockname()[1]
     try:
         yield found
@@ -120,6 +123,33 @@ async def test_a_name_that_changes_is_asked_once_and_called_where_it_was_checked
         second = await one.send(f"http://receiver.example:{at.port}/", {}, b"{}")
         assert second.said == NOT_PUBLIC and len(asked) == 2
         assert not at.heads
+
+
+@pytest.mark.parametrize("answers", [("127.0.0.2", "127.0.0.1"), ("127.0.0.1", "127.0.0.2", "127.0.0.1")])
+async def test_a_name_server_that_rebinds_leads_nobody_inside(answers: tuple[str, ...]) -> None:
+    """A real one: 127.0.0.2 stands for what may be called, 127.0.0.1, on the same port, for what may not."""
+    close = b"HTTP/1.1 204 \r\nConnection: close\r\n\r\n"
+    async with (
+        name_server(*answers) as names,
+        receiver(close) as inside,
+        receiver(close, "127.0.0.2", inside.port) as outside,
+    ):
+
+        async def resolved(host: str) -> list[str]:
+            return await ask(names, host)
+
+        one = HttpSender(Addresses.of(["127.0.0.2/32"]), resolved, lambda: 0.0)
+        try:
+            url = f"http://rebind.example:{inside.port}/latest/meta-data"
+            for number, address in enumerate(answers, 1):
+                answer = await one.send(url, {}, b"{}")
+                assert answer.is_success if address == "127.0.0.2" else answer.said == NOT_PUBLIC
+                # The address that was checked is the one that is called: nobody asks in between.
+                assert names.asked == ["rebind.example"] * number
+        finally:
+            await one.close()
+        assert len(outside.heads) == 1
+        assert not inside.heads
 
 
 async def test_of_several_addresses_only_those_that_may_be_are_called() -> None:
