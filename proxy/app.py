@@ -33,7 +33,6 @@ from proxy.gate import Gate
 from proxy.health import Engine, Facts, Operations, Operator, dependencies
 from proxy.identity.authenticate import create
 from proxy.identity.keyring import Keyring
-from proxy.identity.principal import Principal
 from proxy.keyvalue import KeyAsked, KeyValue, RawHeaders
 from proxy.live import LiveEvents, Streams, origin_of
 from proxy.metrics import ProxySource
@@ -283,11 +282,8 @@ def _assemble(
     policy, decisions = engine.policy, engine.decisions
     authenticator, journal = engine.authenticator, engine.journal
 
-    def defaults(principal: Principal) -> frozenset[str]:
-        return policy.current().defaults(principal)
-
     plumbing = Plumbing(settings.max_body_bytes)
-    sights = PolicySights(decisions, defaults, settings.default_class)
+    sights = PolicySights(decisions, lambda who: policy.current().defaults(who), settings.default_class)
     gate = Gate(
         sights,
         decisions,
@@ -305,7 +301,7 @@ def _assemble(
     refusals = Refusals(authenticator, metadata_url, plumbing.stamp)
     telling = behind.running or behind.relay
     if telling is not None:
-        watcher, streams = _events(telling, behind.receiver, sights, behind.upstream)
+        watcher, streams = _events(telling, behind, sights)
         origins, seen = (*settings.cors_origins, origin_of(settings.base_url())), watcher.seen
         ready = behind.receiver.ensure if behind.receiver else None
         live = LiveEvents(streams, authenticator, refusals, journal, origins, seen, ready)
@@ -322,19 +318,17 @@ def _assemble(
     return Cors(app, settings.cors_origins, (settings.api_key_header,) if settings.api_key_header else ())
 
 
-def _events(
-    running: Running, receiver: Receiver | None, sights: PolicySights, upstream: Upstream
-) -> tuple[Watcher, Streams]:
+def _events(running: Running, behind: Behind, sights: PolicySights) -> tuple[Watcher, Streams]:
     """Begin to deliver events to those who may see them, and say who may listen."""
     metadata, now_ns = running.store.metadata, running.store.now_ns
 
     async def refresh(webhook_id: str, known: bytes, fresh: bytes) -> None:
         await refresh_owner(metadata, webhook_id, known, fresh, now_ns())
 
-    watcher = Watcher(sights, upstream, time.time, refresh)
-    admit = deciding(deciding_of(watcher, receiver), OwnerLapsed, Error)
+    watcher = Watcher(sights, behind.upstream, time.time, refresh)
+    admit = deciding(deciding_of(watcher, behind.receiver), OwnerLapsed, Error)
     running.events.deliver(admit, watcher.know)
-    return watcher, listened(EventRoutes(running.events.live, admit), receiver)
+    return watcher, listened(EventRoutes(running.events.live, admit), behind.receiver)
 
 
 def _facts(
