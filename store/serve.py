@@ -46,11 +46,14 @@ def serve(settings: S, service: Service[S]) -> int:
     set_up(settings.log_level, settings.log_format)
     allow_connections(settings.limits.connections)
     certificates = _certificates(settings)
+    metrics = settings.metrics
     try:
         sockets = listen(settings.host, settings.port)
-        side = [] if settings.metrics.port is None else listen(settings.metrics.host, settings.metrics.port)
+        side = [] if metrics.port is None else listen(metrics.host, metrics.port)
     except OSError as exc:
-        _log.error("%s, port %d: %s", settings.host, settings.port, exc)
+        places = [f"{settings.host} port {settings.port}", f"{metrics.host} port {metrics.port}"]
+        wanted = places if metrics.port is not None else places[:1]
+        _log.error("Cannot listen on %s: %s", " and ".join(wanted), exc)
         return STARTUP_FAILURE
 
     def work(member: Member | None) -> int:

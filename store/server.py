@@ -10,7 +10,7 @@ import signal
 import socket
 import ssl
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -29,6 +29,8 @@ HEADER_TIMEOUT_S = 20
 KEEP_ALIVE_S = 75
 MOST_FILES = 65_536
 TICK_S = 0.1
+LINGER_S = 0.3
+"""For so long after it stopped a server waits for requests that were on their way to it."""
 CLOSE = (b"connection", b"close")
 MAX_MESSAGE_BYTES = 16 << 20
 _quiet = logging.getLogger("store.websocket")
@@ -97,6 +99,18 @@ class StrictProtocol(HttpToolsProtocol):
         self._lines.open -= 1
         self._head_arrived()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """The server stops: what is being answered is; what may be on its way has a moment to arrive."""
+        if self.cycle is None or self.cycle.response_complete:
+            # Closed at once, a request that the client has sent already would be lost, and not be repeatable.
+            self.loop.call_later(LINGER_S, self._close_idle)
+        else:
+            super().shutdown()
+
+    def _close_idle(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Count the head's bytes while one is being received."""
@@ -198,6 +212,7 @@ class Server(uvicorn.Server):
         parent: int | None,
     ) -> None:
         super().__init__(config)
+        self._config = config
         self._parent = parent
         self._lines = config.lines
         self._stop = stop
@@ -240,7 +255,19 @@ class Server(uvicorn.Server):
             await asyncio.sleep(TICK_S)
         for task in self._beside:
             task.cancel()
+        await self._stop_listening(sockets or [])
         await super().shutdown(sockets)
+
+    async def _stop_listening(self, sockets: list[socket.socket]) -> None:
+        """Listen no more, and take the connections that have been made: closing would reset those."""
+        waiting = [each for listening in sockets for each in _made(listening)]
+        for running in self.servers:
+            running.close()
+        loop = asyncio.get_running_loop()
+        protocol = partial(StrictProtocol, self._config, self.server_state, self.lifespan.state)
+        for each in waiting:
+            with contextlib.suppress(OSError):
+                await loop.connect_accepted_socket(protocol, each, ssl=self._config.ssl)
 
     async def _reloaded(self) -> None:
         if self._certificates is not None:
@@ -260,6 +287,17 @@ class Server(uvicorn.Server):
         task = asyncio.ensure_future(work)
         self._beside.add(task)
         task.add_done_callback(self._beside.discard)
+
+
+def _made(listening: socket.socket) -> Iterator[socket.socket]:
+    """Connections that nobody has taken yet."""
+    while True:
+        try:
+            connection, _ = listening.accept()
+        except OSError:
+            return
+        connection.setblocking(False)
+        yield connection
 
 
 def server(

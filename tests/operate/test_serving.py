@@ -186,6 +186,24 @@ async def test_a_server_that_drains_takes_requests_and_says_that_they_are_the_la
     made._captured_signals.clear()
 
 
+async def test_a_server_that_stops_answers_what_was_on_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("store.server.LINGER_S", 20)
+    lines = Lines()
+    stop = StopSettings(grace_s=30)
+    async with serving(Replaceable(Told().open, (), 0), stop=stop, lines=lines) as (made, port):
+        idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        idle[1][1].write(GET)
+        await answer(idle[1][0])
+        made.should_exit = True
+        await until(lambda: lines.draining)
+        for reader, writer in idle:
+            writer.write(GET)
+            head, _ = await answer(reader)
+            assert head.startswith(b"HTTP/1.1 200 ") and b"connection: close" in head.lower()
+            assert await reader.read() == b""
+            writer.close()
+
+
 def trusting(folder: Path) -> ssl.SSLContext:
     return ssl.create_default_context(cafile=folder / "cert.pem")
 
