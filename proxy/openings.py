@@ -5,11 +5,11 @@ from __future__ import annotations
 from starlette.applications import Starlette
 
 from proxy.asgi import App
+from proxy.cookies import TOKEN_PATH as LATER_TOKEN_PATH
+from proxy.cookies import CookieToken
 from proxy.identity.authenticate import Authenticator
 from proxy.identity.endpoint import resource_route, routes
 from proxy.identity.issuer import TOKEN_PATH, resource_metadata
-from proxy.streams import TOKEN_PATH as LATER_TOKEN_PATH
-from proxy.streams import CookieToken
 
 
 def open_doors(authenticator: Authenticator, public_url: str) -> dict[bytes, App]:

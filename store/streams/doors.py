@@ -4,54 +4,34 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from store.asgi import Disconnected, Receive, Scope, Send, read_body, send_response
-from store.errors import STATUS, BadRequest, Error, MethodNotAllowed, NotFound
+from store.errors import BadRequest, Error, NotFound
 from store.models.parsing import load
 from store.params import Params
 from store.routing import Router, decode_query
-from store.streams import catalogue
-from store.streams.asked import LATER, NEWEST, NEXT, ROOT, Wire, pull_of, push_of
-from store.streams.flows import check_sid
+from store.streams import catalogue, recordings
+from store.streams.asked import LATER, NEWEST, NEXT, ROOT, pull_of, push_of
 from store.streams.frames import named
 from store.streams.ids import Wanted, text_of
 from store.streams.multipart import parts_of
 from store.streams.page import EMPTY, Page, joined
 from store.streams.pull import positions, pull
 from store.streams.push import push
+from store.streams.replay import replay, wish_of
+from store.streams.replies import Asked, Found, Reply, refusal, reply
 from store.streams.streams import Streams
 from store.streams.visiting import Refused, Visitor
 
-JSON = ("content-type", "application/json")
 SOCKET = "WEBSOCKET"
 """What stands for the method of a WebSocket."""
 ANSWER_BYTES = 16 << 20
 HEADER_BYTES = 32 << 10
 """How long the header with the places of entries gets at most: common clients take no more than 64 KiB."""
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A request to one of the doors. `refusal`: why there is no operation."""
-
-    operation: str
-    wire: Wire
-    params: Mapping[str, str]
-    refusal: Refused | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """An answer over HTTP."""
-
-    status: int
-    headers: list[tuple[str, str]]
-    body: bytes
 
 
 Table = Mapping[str, Mapping[str, str]]
@@ -66,6 +46,13 @@ _STREAMS: Table = {
 PATHS: Table = {
     **_STREAMS,
     **{f"/ptg{path}": methods for path, methods in _STREAMS.items()},
+    "/ptg/recordings": {"GET": "GET_recordings"},
+    "/ptg/recordings/current": {"GET": "GET_recordings-current"},
+    "/ptg/recordings/start": {"PUT": "PUT_recordings-start"},
+    "/ptg/recordings/stop": {"PUT": "PUT_recordings-stop"},
+    "/ptg/recordings/replay": {SOCKET: "replay"},
+    "/ptg/recordings/{rid}": {"GET": "GET_recordings-id", "DELETE": "DELETE_recordings-id"},
+    "/ptg/recordings/{rid}/rename/{new}": {"PUT": "PUT_recordings-id-rename"},
 }
 """Every path of the doors: by method, the operation."""
 PREFIXES = (b"/streams", b"/data/", b"/ping", b"/ptg/")
@@ -154,37 +141,8 @@ class Doors:
         if scope["method"] in ("PUT", "POST"):
             body = await read_body(scope, receive, self._max_body_bytes)
         content_type = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
-        asked = _Asked(found, visitor, query, body, content_type)
+        asked = Asked(found, visitor, query, body, content_type)
         return await _HANDLERS[found.operation](self._streams, asked)
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    found: Found
-    visitor: Visitor
-    query: Params
-    body: bytes
-    content_type: bytes
-
-    @property
-    def sid(self) -> str:
-        """The one stream that is named."""
-        return check_sid(self.found.params["sid"])
-
-
-def reply(document: object) -> Reply:
-    """200 with JSON."""
-    return Reply(200, [JSON], orjson.dumps(document))
-
-
-def refusal(exc: Refused | Error) -> Reply:
-    """An error in the form of these wires."""
-    if isinstance(exc, Refused):
-        return Reply(exc.status, [JSON, *exc.headers], orjson.dumps({"detail": exc.detail}))
-    headers = [JSON]
-    if isinstance(exc, MethodNotAllowed):
-        headers.append(("allow", ", ".join(exc.allow)))
-    return Reply(STATUS[type(exc)], headers, orjson.dumps({"detail": exc.summary}))
 
 
 async def refuse_socket(scope: Scope, send: Send, answer: Reply) -> None:
@@ -197,22 +155,22 @@ async def refuse_socket(scope: Scope, send: Send, answer: Reply) -> None:
     await send({"type": "websocket.http.response.body", "body": answer.body})
 
 
-async def _ping(streams: Streams, asked: _Asked) -> Reply:
+async def _ping(streams: Streams, asked: Asked) -> Reply:
     return reply(True)
 
 
-async def _list(streams: Streams, asked: _Asked) -> Reply:
+async def _list(streams: Streams, asked: Asked) -> Reply:
     return reply(await catalogue.ids(asked.visitor))
 
 
-async def _get(streams: Streams, asked: _Asked) -> Reply:
+async def _get(streams: Streams, asked: Asked) -> Reply:
     found = await catalogue.describe(asked.visitor, asked.sid)
     if found is None and asked.query.flag("report_error") is not False:
         raise NotFound(catalogue.ABSENT)
     return reply(found)
 
 
-async def _put(streams: Streams, asked: _Asked) -> Reply:
+async def _put(streams: Streams, asked: Asked) -> Reply:
     wish = _wish_of_body(asked.body) if asked.found.wire.named else _wish_of_query(asked.query)
     merge = asked.found.wire.named
     return reply(await catalogue.put(asked.visitor, asked.sid, wish, merge=merge))
@@ -252,7 +210,7 @@ def _wish(document: Mapping[str, Any]) -> catalogue.Wish:
     return catalogue.Wish(description, meta, max_len, override)
 
 
-async def _delete(streams: Streams, asked: _Asked) -> Reply:
+async def _delete(streams: Streams, asked: Asked) -> Reply:
     try:
         await catalogue.delete(streams, asked.visitor, asked.sid)
     except NotFound:
@@ -261,7 +219,7 @@ async def _delete(streams: Streams, asked: _Asked) -> Reply:
     return reply(True)
 
 
-async def _post_data(streams: Streams, asked: _Asked) -> Reply:
+async def _post_data(streams: Streams, asked: Asked) -> Reply:
     entries = parts_of(asked.content_type, asked.body)
     if not entries:
         raise BadRequest("The form has no field.")
@@ -270,7 +228,7 @@ async def _post_data(streams: Streams, asked: _Asked) -> Reply:
     return reply([text_of(id_ns) for id_ns in ids])
 
 
-async def _get_data(streams: Streams, asked: _Asked) -> Reply:
+async def _get_data(streams: Streams, asked: Asked) -> Reply:
     wire = asked.found.wire
     wish = pull_of(asked.found.params["sid"], asked.query, wire, NEWEST)
     found = [await catalogue.readable(streams, asked.visitor, sid) for sid in wish.sids]
@@ -318,7 +276,15 @@ async def _pull(
     await pull(streams, visitor, asked, there, found.wire.named, receive, send)
 
 
-_Handler = Callable[[Streams, _Asked], Awaitable[Reply]]
+async def _replay(
+    streams: Streams, found: Found, visitor: Visitor, query: Params, receive: Receive, send: Send
+) -> None:
+    asked = await wish_of(visitor, query)
+    there = [await catalogue.readable(streams, visitor, sid) for sid in asked.sids]
+    await replay(streams, visitor, asked, there, receive, send)
+
+
+_Handler = Callable[[Streams, Asked], Awaitable[Reply]]
 _SocketHandler = Callable[[Streams, Found, Visitor, Params, Receive, Send], Awaitable[None]]
 _HANDLERS: Mapping[str, _Handler] = {
     "GET_ping": _ping,
@@ -328,5 +294,12 @@ _HANDLERS: Mapping[str, _Handler] = {
     "DELETE_streams-id": _delete,
     "GET_data-id": _get_data,
     "POST_data-id": _post_data,
+    "GET_recordings": recordings.get_all,
+    "GET_recordings-current": recordings.get_current,
+    "GET_recordings-id": recordings.get_one,
+    "PUT_recordings-start": recordings.start,
+    "PUT_recordings-stop": recordings.stop,
+    "PUT_recordings-id-rename": recordings.rename,
+    "DELETE_recordings-id": recordings.delete,
 }
-_SOCKETS: Mapping[str, _SocketHandler] = {"push": _push, "pull": _pull}
+_SOCKETS: Mapping[str, _SocketHandler] = {"push": _push, "pull": _pull, "replay": _replay}

@@ -92,6 +92,14 @@ class Streams:
         self._open.clear()
         await asyncio.to_thread(self._pool.shutdown)
 
+    def now_ns(self) -> int:
+        """Unix nanoseconds."""
+        return self._store.now_ns()
+
+    def new_id(self) -> str:
+        """A fresh UUID."""
+        return self._store.new_id()
+
     async def find(self, sid: str) -> Stream:
         """A stream as it is now. Raises `errors.NotFound`."""
         ref = flow_ref(flow_id_of(sid))
