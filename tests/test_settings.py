@@ -22,13 +22,13 @@ def test_defaults_need_nothing(tmp_path: Path) -> None:
     assert [backend.default for backend in settings.backends()] == [True]
 
 
-def test_all_problems_are_reported_at_once() -> None:
+def test_attack_4_all_problems_are_reported_at_once() -> None:
     told = problems({"TAMS_PORT": "high", "TAMS_PAGE": "0", "TAMS_PROT": "1", "TAMS_LOG_LEVEL": "loud"})
     assert all(name in told for name in ("TAMS_PORT", "TAMS_PAGE", "TAMS_PROT", "TAMS_LOG_LEVEL"))
 
 
 @pytest.mark.parametrize("name", ["TAMS_URLS__LIFE", "TAMS_NOTHING", "TAMS_SECRET_KEY"])
-def test_an_unknown_name_fails(name: str) -> None:
+def test_attack_4_an_unknown_name_fails(name: str) -> None:
     assert name in problems({name: "1"})
 
 
