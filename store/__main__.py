@@ -155,6 +155,47 @@ def upgrade() -> None:
     raise typer.Exit(asyncio.run(commands.upgrade(config)))
 
 
+def _settings() -> StoreSettings:
+    """The settings; ends the command if they cannot be used."""
+    try:
+        return parse(StoreSettings)
+    except InvalidSettings as exc:
+        typer.echo("The settings cannot be used:\n  " + "\n  ".join(exc.problems), err=True)
+        raise typer.Exit(2) from exc
+
+
+@app.command("backends")
+def examine_backends() -> None:
+    """Try every storage backend, and say what is wrong. The exit status tells whether anything is."""
+    settings = _settings()
+    from store import backends
+
+    raise typer.Exit(asyncio.run(backends.examine(settings)))
+
+
+@app.command()
+def orphans(
+    delete: Annotated[bool, typer.Option("--delete", help="Remove them. Without this nothing is.")] = False,
+) -> None:
+    """List bytes on the storage backends that no object in the metadata has, and that are old enough.
+
+    Other stores must not keep objects in the same folders, or below the same prefix of a bucket.
+    """
+    settings = _settings()
+    from store import backends
+
+    raise typer.Exit(asyncio.run(backends.scan(settings, delete=delete)))
+
+
+@app.command()
+def recount() -> None:
+    """Count the bytes under the quota of local folders anew: a crash may leave the figure wrong."""
+    settings = _settings()
+    from store import backends
+
+    raise typer.Exit(asyncio.run(backends.recount(settings)))
+
+
 @stores.command("import")
 def import_stores(
     file: Annotated[Path, typer.Argument(help="The YAML file with `stores` and `main`.")],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 import orjson
@@ -13,7 +12,7 @@ from store.domain.copies import advance_copy
 from store.domain.deletions import CHUNK, EXPIRY_NS, Deletion, delete_chunk, load_document
 from store.domain.draft import Draft, settled
 from store.domain.flows import Edit, remove_flow
-from store.domain.storage import is_object_key
+from store.domain.orphans import GRACE_NS, Seen, before_s, orphans
 from store.errors import Error, Full, Unavailable
 from store.events.retention import forget_taken
 from store.http import error_document, utc_now
@@ -23,7 +22,6 @@ from store.models.common import format_time
 from store.timerange import NS_PER_S, TimeRange
 from store.work.worker import Job
 
-GRACE_NS = 3600 * NS_PER_S
 BATCH = 200
 PENDING = ("created", "started")
 _log = logging.getLogger(__name__)
@@ -166,20 +164,13 @@ async def collect_orphans(store: Store) -> bool:
 
     Only keys that this store makes, and only where nobody else does: a bucket may be shared.
     """
-    before_s = (store.now_ns() - store.service.min_object_timeout_s * NS_PER_S - GRACE_NS) // NS_PER_S
+    modified_before_s = before_s(store.now_ns(), store.service.min_object_timeout_s)
     for backend_id in store.own_backends:
         media = store.backends[backend_id]
-        orphans: list[str] = []
-        async for key, modified_s in media.keys():
-            if modified_s >= before_s or not is_object_key(key):
-                continue
-            if await store.metadata.object_at(backend_id, key) is None:
-                orphans.append(key)
-            # Short reads are answered without giving way to anybody.
-            await asyncio.sleep(0)
-        if orphans:
-            _log.info("storage backend %s: removing %d objects that nothing names", backend_id, len(orphans))
-            await media.delete(orphans)
+        found = [key async for key in orphans(store.metadata, media, modified_before_s, Seen())]
+        if found:
+            _log.info("storage backend %s: removing %d objects that nothing names", backend_id, len(found))
+            await media.delete(found)
     return False
 
 
