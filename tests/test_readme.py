@@ -123,8 +123,16 @@ def test_no_other_setting_is_named() -> None:
     assert set(re.findall(r"\bTAMS_[A-Z_]+\b", README)) <= {*settings(Settings), "TAMS_CONFIG"}
 
 
+def test_its_example_of_a_tams_elsewhere_is_accepted(tmp_path: Path) -> None:
+    path = tmp_path / "tams.toml"
+    path.write_text(blocks("toml")[0])
+    made = parse(Settings, {"TAMS_CONFIG": str(path)})
+    assert made.upstream == "https://tams.internal.example/x"
+    assert made.upstream_options.client_id == "tams-proxy"
+
+
 def test_its_example_of_a_configuration_is_accepted(tmp_path: Path) -> None:
-    (example,) = blocks("toml")
+    _, example = blocks("toml")
     path = tmp_path / "tams.toml"
     path.write_text(example)
     made = parse(Settings, {"TAMS_CONFIG": str(path)})
