@@ -26,7 +26,8 @@ from proxy.identity.authenticate import Authenticator
 from proxy.identity.challenge import www_authenticate
 from proxy.identity.credentials import URL_PARAMETER
 from proxy.identity.principal import Principal
-from proxy.rules import Methods, Target
+from proxy.playlists import with_token
+from proxy.rules import Body, Methods, Target
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -155,6 +156,8 @@ class ProxyApp:
                 return
             response = await self._gate.pass_through(call, principal)
             status, headers, body = response.status, response.headers, response.body
+            if call.rule.body is Body.PLAYLIST and self._authenticator.config.allow_url_token:
+                body = with_token(body, scope["query_string"])
         except Error as exc:
             decision.reason = exc.summary
             status, headers, body = self._refusal(exc)

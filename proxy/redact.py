@@ -17,9 +17,10 @@ def redacted(body: bytes, kind: Body, related: Mapping[str, frozenset[str]], see
     """The body without ids of resources that the caller does not see.
 
     `related`: classes of ids that the body names; an id without an entry is taken out as well. A body in
-    which nothing is hidden comes back as it is.
+    which nothing is hidden comes back as it is; so does a playlist, which the store makes of what its view
+    sees.
     """
-    if kind is Body.NOTHING or not body:
+    if kind in (Body.NOTHING, Body.PLAYLIST) or not body:
         return body
     if kind in (Body.DOCUMENT, Body.DOCUMENTS, Body.COLLECTION) and all(map(sees, related.values())):
         return body

@@ -64,6 +64,7 @@ class Body(Enum):
     DOCUMENTS = auto()
     COLLECTION = auto()
     OBJECT = auto()
+    PLAYLIST = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,9 @@ RULES: dict[str, Methods] = {
     },
     **_tags(Target.SOURCE, _SOURCE, "sourceId", "sources-sourceId"),
     **_properties(Target.SOURCE, _SOURCE, "sourceId", "sources-sourceId", ("description", "label")),
+    f"{_SOURCE}/hls.m3u8": {
+        "GET": Rule("GET_source-hls", _R, Target.SOURCE, Action.READ, "sourceId", body=Body.PLAYLIST),
+    },
     "/flows": {"GET": _list("GET_flows")},
     _FLOW: {
         "GET": _flow("GET", "", _R, Action.READ, body=Body.DOCUMENT),
@@ -197,6 +201,9 @@ RULES: dict[str, Methods] = {
         "GET": _flow("GET", "-segments", _R, Action.READ),
         "POST": _flow("POST", "-segments", _W, Action.WRITE, check=Check.SEGMENTS),
         "DELETE": _flow("DELETE", "-segments", _D, Action.DELETE),
+    },
+    f"{_FLOW}/hls.m3u8": {
+        "GET": Rule("GET_flow-hls", _R, Target.FLOW, Action.READ, "flowId", body=Body.PLAYLIST),
     },
     f"{_FLOW}/storage": {"POST": _flow("POST", "-storage", _W, Action.WRITE, check=Check.STORAGE)},
     "/objects/{objectId}": {

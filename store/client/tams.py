@@ -255,11 +255,19 @@ def fetch(
     return body
 
 
+def said(answer: httpx.Response) -> str:
+    """What an answer that refuses says: the summary of an error of TAMS, else the beginning of its text."""
+    try:
+        return str(answer.json()["summary"])
+    except (ValueError, KeyError, TypeError):
+        return answer.text[:300]
+
+
 def _checked(answer: httpx.Response, status: int) -> Any:
     if answer.status_code != status:
         request = answer.request
         raise Refused(
-            f"{request.method} {request.url.path} is answered {answer.status_code}: {answer.text[:300]}",
+            f"{request.method} {request.url.path} is answered {answer.status_code}: {said(answer)}",
             answer.status_code,
         )
     return answer.json() if answer.content else None

@@ -137,6 +137,13 @@ SPOKEN: Final[dict[str, Spoken]] = {
     ),
     "GET_sources-sourceId": _get("A source", _SOURCES, _a(Source)),
     **_texts("sources-sourceId", "source", _SOURCES),
+    "GET_source-hls": Spoken(
+        "An HLS playlist of a source's flows",
+        _SOURCES,
+        ("timerange", "live", *URLS),
+        answers={200: None},
+        refuses=(400, 404),
+    ),
     "GET_flows": _listing(
         "List flows",
         _FLOWS,
@@ -195,6 +202,13 @@ SPOKEN: Final[dict[str, Spoken]] = {
         ("timerange", "object_id"),
         answers=_DELETED,
         refuses=(400, 403, 404),
+    ),
+    "GET_flow-hls": Spoken(
+        "An HLS playlist of a flow's segments, or of the flows that it collects",
+        _SEGMENTS,
+        ("timerange", "live", *URLS),
+        answers={200: None},
+        refuses=(400, 404),
     ),
     "POST_flows-flowId-storage": Spoken(
         "Make room for objects, and tell where to upload them",

@@ -46,6 +46,7 @@ QUERY: Final[dict[str, tuple[str, Schema]]] = {
     "init_segments": ("With, or without, initialisation segments.", FLAG),
     "collected_by_ids": ("In any of these collections; empty: in none at all.", UUIDS),
     "timerange": ("What overlaps this timerange.", TIMERANGE),
+    "live": ("Of what grows: from the end on, and without an end.", FLAG),
     "include_timerange": ("Tell the timerange that the flow's segments cover.", FLAG),
     "include_object_timerange": ("Tell the timerange of each segment's object.", FLAG),
     "object_id": ("On this object.", TEXT),

@@ -17,6 +17,7 @@ from store.models.flow import BIT_RATE, READ_ONLY
 from store.routes import (
     deletions,
     flows,
+    hls,
     objects,
     operators,
     profiles,
@@ -137,6 +138,7 @@ ROUTES: dict[str, Methods] = {
     "/sources": {"GET": Operation("GET_sources", sources.get_sources)},
     **_SOURCE.path("", {"GET": sources.get_source}),
     **_SOURCE.texts(),
+    "/sources/{sourceId}/hls.m3u8": {"GET": Operation("GET_source-hls", hls.get_source_playlist)},
     "/flows": {"GET": Operation("GET_flows", flows.get_flows)},
     **_FLOW.path("", {"GET": flows.get_flow, "PUT": flows.put, "DELETE": flows.delete_flow}),
     **_FLOW.texts(),
@@ -158,6 +160,7 @@ ROUTES: dict[str, Methods] = {
             "DELETE": segments.delete_segments,
         },
     ),
+    "/flows/{flowId}/hls.m3u8": {"GET": Operation("GET_flow-hls", hls.get_flow_playlist)},
     **_FLOW.path("/storage", {"POST": segments.post_storage}),
     "/objects/{objectId}": {"GET": Operation("GET_objects", objects.get_object)},
     "/objects/{objectId}/instances": {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from store.client.tams import Client, Refused, path
+from store.client.tams import Client, Refused, path, said
 from store.params import is_uuid
 from store.tools.errors import ToolError
 from store.tools.probe import FORMAT
@@ -90,9 +90,7 @@ def find(client: Client, id_: str, kinds: Iterable[str] = ("flows", "sources", "
         if answer.status_code == 200:
             return kind, answer.json()
         if answer.status_code != 404:
-            raise Refused(
-                f"GET /{kind} is answered {answer.status_code}: {answer.text[:200]}", answer.status_code
-            )
+            raise Refused(f"GET /{kind} is answered {answer.status_code}: {said(answer)}", answer.status_code)
     raise ToolError(f"{id_}: there is no such {' or '.join(kind.removesuffix('s') for kind in kinds)}")
 
 
@@ -108,9 +106,7 @@ def delete_flow(
     if answer.status_code == 204:
         return None
     if answer.status_code != 202:
-        raise Refused(
-            f"DELETE {where} is answered {answer.status_code}: {answer.text[:300]}", answer.status_code
-        )
+        raise Refused(f"DELETE {where} is answered {answer.status_code}: {said(answer)}", answer.status_code)
     request: Mapping[str, Any] = answer.json()
     pause_s = 0.2
     while request.get("status") not in ("done", "error"):
@@ -162,9 +158,7 @@ def share(
         found = answer.json()
         before = [found] if isinstance(found, str) else list(found)
     elif answer.status_code != 404:
-        raise Refused(
-            f"GET {where} is answered {answer.status_code}: {answer.text[:200]}", answer.status_code
-        )
+        raise Refused(f"GET {where} is answered {answer.status_code}: {said(answer)}", answer.status_code)
     after = change(before)
     if after and after != before:
         client.expect(204, "PUT", where, after)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from store.client.tams import Client, Refused, path
+from store.client.tams import Client, Refused, path, said
 from store.timerange import TimeRange, format_timestamp, parse_timestamp
 from store.tools import origin
 from store.tools.errors import Broken, ToolError
@@ -252,7 +252,7 @@ def _fill(client: Client, flow: dict[str, Any], plan: Segments) -> Made:
             )
         if answer.status_code not in (200, 201):
             raise Refused(
-                f"POST {where} is answered {answer.status_code}: {answer.text[:300]}", answer.status_code
+                f"POST {where} is answered {answer.status_code}: {said(answer)}", answer.status_code
             )
         made.added += len(batch)
     return made

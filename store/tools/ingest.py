@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from store.client.tams import Client, Refused, path
+from store.client.tams import Client, Refused, path, said
 from store.timerange import NS_PER_S, TimeRange, parse_timestamp
 from store.tools.errors import ToolError, Unreadable
 from store.tools.flows import Carrier, Flows, Naming, Wanted, differences, of_feed, over
@@ -178,7 +178,7 @@ def ensure(client: Client, body: dict[str, Any]) -> bool:
         _made(client, at, body)
         return True
     if answer.status_code != 200:
-        raise Refused(f"GET {at} is answered {answer.status_code}: {answer.text[:300]}", answer.status_code)
+        raise Refused(f"GET {at} is answered {answer.status_code}: {said(answer)}", answer.status_code)
     unlike = differences(body, answer.json())
     if unlike:
         raise ToolError(
@@ -192,12 +192,12 @@ def _made(client: Client, at: str, body: dict[str, Any]) -> None:
     answer = client.call("PUT", at, body)
     if answer.status_code in (403, 404):
         raise Refused(
-            f"the flow {body['id']} cannot be made ({answer.status_code}: {answer.text[:200]}). Its id may "
-            "be that of a flow you do not see: then --fresh takes new ids",
+            f"the flow {body['id']} cannot be made ({answer.status_code}: {said(answer)}). If its id "
+            "is that of a flow you do not see, --fresh takes new ids",
             answer.status_code,
         )
     if answer.status_code not in (201, 204):
-        raise Refused(f"PUT {at} is answered {answer.status_code}: {answer.text[:300]}", answer.status_code)
+        raise Refused(f"PUT {at} is answered {answer.status_code}: {said(answer)}", answer.status_code)
 
 
 def _listed(client: Client, flow_id: str) -> list[dict[str, Any]]:

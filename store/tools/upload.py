@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from store.client.protocol import CHUNK_BYTES
-from store.client.tams import Client, Refused, path
+from store.client.tams import Client, Refused, path, said
 from store.timerange import format_timestamp
 from store.tools.errors import ToolError
 from store.tools.pieces import Piece
@@ -82,7 +82,7 @@ class Uploader:
         if answer.status_code != 201 and not self._is_there(segments, object_id):
             raise Refused(
                 f"{piece.name}: the segment {body['timerange']} is answered {answer.status_code}: "
-                f"{answer.text[:300]}",
+                f"{said(answer)}",
                 answer.status_code,
             )
         self._stored(piece.size_bytes)
@@ -102,7 +102,7 @@ class Uploader:
             if answer.is_success:
                 return str(place["object_id"])
             if last or answer.status_code not in EXPIRED:
-                raise ToolError(f"an upload is answered {answer.status_code}: {answer.text[:200]}")
+                raise ToolError(f"an upload is answered {answer.status_code}: {said(answer)}")
         raise AssertionError("unreachable")
 
     def _sent(self, place: Mapping[str, Any], media: bytes | Path) -> Any:

@@ -30,6 +30,7 @@ FEWER_STATUSES = {
 }
 
 
+PLAYLIST = "/hls.m3u8"
 OWN = ("/analytics/", "/vast/")
 """What we answer beyond the specification."""
 
@@ -38,7 +39,11 @@ OWN = ("/analytics/", "/vast/")
 def ours() -> dict[str, Any]:
     """Our own document, without what the specification does not speak of."""
     document = describe("TAMS", "1", "http://tams.test", authorization=False)
-    paths = {path: item for path, item in document["paths"].items() if not path.startswith(OWN)}
+    paths = {
+        path: item
+        for path, item in document["paths"].items()
+        if not path.startswith(OWN) and not path.endswith(PLAYLIST)
+    }
     return {**document, "paths": paths}
 
 
