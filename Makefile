@@ -6,7 +6,7 @@ DATA ?= ./data
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test bench clean
+.PHONY: run test bench torture clean
 
 run: $(VENV)/run.stamp
 	TAMS_HOST=$(HOST) TAMS_PORT=$(PORT) TAMS_DATA=$(DATA) exec $(BIN)/tams-proxy serve --demo
@@ -19,6 +19,9 @@ test: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.bench
+
+torture: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.torture $(if $(QUICK),--quick)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.torture import crash, disk, load, power
+from tests.torture import crash, disk, fuzz, load, power
 from tests.torture.report import Report
 
-AREAS = {"crash": crash.run, "power": power.run, "disk": disk.run, "load": load.run}
+AREAS = {"crash": crash.run, "power": power.run, "disk": disk.run, "load": load.run, "fuzz": fuzz.run}
 
 
 def main() -> int:
