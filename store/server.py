@@ -145,6 +145,17 @@ class StrictProtocol(HttpToolsProtocol):
         if self._lines.draining and self.cycle is not None:
             self.cycle.keep_alive = False
 
+    def handle_websocket_upgrade(self) -> None:
+        """A head that asks for one, unless it was refused."""
+        if not self.transport.is_closing():
+            super().handle_websocket_upgrade()
+
+    def on_response_complete(self) -> None:
+        """An answer that did not wait for the whole body is the last on its connection: the rest is not taken."""
+        if self.cycle is not None and self.cycle.more_body:
+            self.transport.close()
+        super().on_response_complete()
+
     def send_400_response(self, msg: str) -> None:
         """What the parser refuses."""
         self._refuse("The request is not valid HTTP/1.1.")

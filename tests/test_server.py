@@ -47,6 +47,12 @@ def port() -> Iterator[int]:
     thread.join(20)
 
 
+@pytest.fixture(autouse=True)
+def no_traceback(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    yield
+    assert not [record for record in caplog.get_records("call") if record.exc_info]
+
+
 def exchange(port: int, request: bytes) -> bytes:
     with socket.create_connection(("127.0.0.1", port), 10) as connection:
         connection.sendall(request)
@@ -67,6 +73,7 @@ REFUSED = {
     "no version": b"GET /\r\nHost: a\r\n\r\n",
     "space before the colon": b"GET / HTTP/1.1\r\nHost : a\r\n\r\n",
     "garbage": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+    "an upgrade without a host": b"GET / HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
     "NUL in a header": b"GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n",
 }
 
@@ -86,6 +93,15 @@ def test_an_endless_head_is_cut_off(port: int) -> None:
         with pytest.raises(ConnectionError):
             for _ in range(10_000):
                 connection.sendall(b"x" * 10_000)
+
+
+def test_a_body_that_nobody_reads_is_not_taken(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\nx")
+        answer = b""
+        while piece := connection.recv(65536):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_bad_chunk_ends_the_connection(port: int) -> None:
