@@ -151,7 +151,7 @@ class StrictProtocol(HttpToolsProtocol):
             super().handle_websocket_upgrade()
 
     def on_response_complete(self) -> None:
-        """An answer that did not wait for the whole body is the last on its connection: the rest is not taken."""
+        """An answer that did not wait for the whole body is the last on its connection: no more is taken."""
         if self.cycle is not None and self.cycle.more_body:
             self.transport.close()
         super().on_response_complete()

@@ -16,6 +16,8 @@ from store.models.segment import SEGMENT_POSTS, SegmentPost
 
 MAX_DEPTH: Final = 64
 MAX_PROPERTIES: Final = 4096
+# What a request may cost while nobody else is served; ten thousand segments have half of it.
+MAX_VALUES: Final = 500_000
 MAX_PROBLEMS: Final = 10
 MAX_SUMMARY: Final = 2000
 _MAX_PIECE: Final = 64
@@ -54,9 +56,13 @@ _TYPE_MESSAGES: Final[Mapping[str, str]] = {
 
 def load(body: bytes) -> object:
     """The JSON document in `body`, strictly (RFC 8259, RFC 7493): UTF-8, each key once, no NaN or infinity,
-    no lone surrogates, no NUL, integers of 64 bits, at most `MAX_DEPTH` levels. Raises `BadRequest`."""
+    no lone surrogates, no NUL, integers of 64 bits, at most `MAX_DEPTH` levels and about `MAX_VALUES` values. Raises
+    `BadRequest`."""
     if not body or body.isspace():
         raise errors.BadRequest("the body is empty; JSON was expected")
+    # An upper bound that costs next to nothing; only commas within strings are counted in vain.
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_VALUES:
+        raise errors.BadRequest(f"the body holds more than {MAX_VALUES} values")
     try:
         document: object = jiter.from_json(
             body, catch_duplicate_keys=True, allow_inf_nan=False, cache_mode="keys"

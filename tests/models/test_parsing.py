@@ -55,6 +55,7 @@ REFUSED_BYTES = {
     "deep objects": (b'{"a":' * (MAX_DEPTH + 1) + b"1" + b"}" * (MAX_DEPTH + 1), "nested deeper"),
     "many properties": (json.dumps({str(n): n for n in range(4097)}).encode(), "more than 4096 properties"),
     "100,000 deep": (b"[" * 100_000, "not valid JSON"),
+    "wide": (b"[" + b"{}," * 300_000 + b"{}]", "more than 500000 values"),
 }
 
 
