@@ -78,7 +78,7 @@ from store.routes import keys as key_routes
 from store.routes.events import EventRoutes
 from store.routing import Router, decode_query
 from store.serve import Service, serve
-from store.settings import StoreSettings, parse
+from store.settings import Backends, StoreSettings, parse
 
 RESOURCE_PATH = "/.well-known/oauth-protected-resource"
 
@@ -86,9 +86,11 @@ RESOURCE_PATH = "/.well-known/oauth-protected-resource"
 class Settings(StoreSettings, ProxySettings):
     """All settings of the proxy with its embedded store."""
 
-    demo: bool = Field(
-        default=False, description="Make secrets for the clients of the policy on first start."
-    )
+    demo: bool = Field(False, description="Make secrets for the policy's clients, and an archive.")
+
+    def backends(self) -> Backends:
+        """As in the store; the demo has an archive of the newsroom's class too."""
+        return self.with_archive("news") if self.demo else super().backends()
 
 
 class Plumbing:

@@ -40,6 +40,8 @@ from store.serving import LimitSettings, MetricsSettings, Section, StopSettings,
 PREFIX = "TAMS_"
 CONFIG = "TAMS_CONFIG"
 DEFAULT_BACKEND_ID = "5f0c5d4e-9f57-4b3a-8a53-6f1f6a1d2c01"
+ARCHIVE_BACKEND_ID = "5f0c5d4e-9f57-4b3a-8a53-6f1f6a1d2c02"
+Backends = list[FilesConfig | S3Config]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[int, Field(ge=1)]
 S = TypeVar("S", bound="StoreSettings")
@@ -326,12 +328,21 @@ class StoreSettings(BaseSettings):
         scheme = "http" if self.tls.certificate is None else "https"
         return f"{scheme}://{host}:{self.port}"
 
-    def backends(self) -> list[FilesConfig | S3Config]:
+    def backends(self) -> Backends:
         """The configured storage backends, or the default one on local files."""
         if self.storage_backends:
             return [backend.config(self.data) for backend in self.storage_backends]
         default = BackendSettings(id=DEFAULT_BACKEND_ID, label="local", default=True)
         return [default.config(self.data)]
+
+    def with_archive(self, auth_class: str) -> Backends:
+        """The same; where none is configured, with a second local folder for those of a class."""
+        if self.storage_backends:
+            return StoreSettings.backends(self)
+        tags: dict[str, str | list[str]] = {"auth_classes": [auth_class]}
+        folder = self.data / "archive"
+        archive = BackendSettings(id=ARCHIVE_BACKEND_ID, label="archive", folder=folder, tags=tags)
+        return [*StoreSettings.backends(self), archive.config(self.data)]
 
 
 def parse(settings: type[S], environ: Mapping[str, str] | None = None) -> S:

@@ -16,7 +16,8 @@ from proxy.demo.client import Client, Refused
 from proxy.demo.ingest import Programme
 from proxy.demo.media import NoMediaLibrary
 from proxy.demo.report import Report
-from proxy.demo.story import Scene, play
+from proxy.demo.scene import Scene
+from proxy.demo.story import play
 from proxy.identity.secrets import CLEAR_NAME
 
 NEWSROOM, SPORTDESK = "newsroom", "sportdesk"

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from proxy.demo import media
+from proxy.demo.archive import archive
 from proxy.demo.client import Client, path
-from proxy.demo.ingest import Essence, Programme, allocate, create, store
-from proxy.demo.report import Report
+from proxy.demo.ingest import Essence, allocate, create, store
+from proxy.demo.scene import NEWS, SPORT_READS, Scene
 
-NEWS, SPORT_READS = "news", "sport_ro"
 PAGE = 5
 """Small pages, so that outgest follows links."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """Who plays, with what, and where it is written down."""
-
-    programme: Programme
-    news: Client
-    sport: Client
-    report: Report
 
 
 def play(scene: Scene, segments: int) -> None:
@@ -43,6 +31,7 @@ def play(scene: Scene, segments: int) -> None:
     try_what_is_shared(scene, seen)
     try_writes(scene)
     outgest(scene, object_ids, objects)
+    archive(scene, object_ids, objects)
 
 
 def log_in(scene: Scene, client: Client) -> None:
@@ -67,8 +56,8 @@ def ingest(scene: Scene, objects: Sequence[bytes]) -> list[str]:
             posts.append(registered)
             done(1)
     size_mb = sum(map(len, objects)) / 1e6
-    _statuses(scene, news, f"upload {size_mb:.1f} MB", uploads, 200)
-    _statuses(scene, news, "register the segments", posts, 201)
+    scene.statuses(news, f"upload {size_mb:.1f} MB", uploads, 200)
+    scene.statuses(news, "register the segments", posts, 201)
     return [str(place["object_id"]) for place in places]
 
 
@@ -85,7 +74,7 @@ def try_what_is_hidden(scene: Scene, seen: frozenset[str]) -> None:
     came = f"{len(found)} of them listed" if found else "nothing of it"
     scene.report.row(sport.client_id, "list flows and sources", came, not found)
     paths = [p for e in essences for p in _paths(e)]
-    _statuses(scene, sport, "get flows, sources, segments", _gets(sport, paths), 404)
+    scene.statuses(sport, "get flows, sources, segments", _gets(sport, paths), 404)
 
 
 def share(scene: Scene) -> None:
@@ -96,7 +85,7 @@ def share(scene: Scene) -> None:
         scene.news.call("PUT", path(kind, name, "tags", "auth_classes"), [NEWS, SPORT_READS]).status_code
         for kind, name in shared
     ]
-    _statuses(scene, scene.news, "share multi, source, video", came, 204)
+    scene.statuses(scene.news, "share multi, source, video", came, 204)
 
 
 def try_what_is_shared(scene: Scene, seen: frozenset[str]) -> None:
@@ -113,7 +102,7 @@ def try_what_is_shared(scene: Scene, seen: frozenset[str]) -> None:
     redacted = members == [(video.flow_id, "video")]
     came = f"{roles}{'; audio left out' if redacted else ''}"
     report.row(sport.client_id, "get what multi collects", came, redacted)
-    _statuses(scene, sport, "get audio and its source", _gets(sport, _paths(audio)[:2]), 404)
+    scene.statuses(sport, "get audio and its source", _gets(sport, _paths(audio)[:2]), 404)
 
 
 def try_writes(scene: Scene) -> None:
@@ -124,7 +113,7 @@ def try_writes(scene: Scene) -> None:
         sport.call("POST", flow + path("storage"), {"limit": 1}).status_code,
         sport.call("DELETE", flow).status_code,
     ]
-    _statuses(scene, sport, "rename, extend, delete multi", came, 403)
+    scene.statuses(sport, "rename, extend, delete multi", came, 403)
 
 
 def outgest(scene: Scene, object_ids: Sequence[str], objects: Sequence[bytes]) -> None:
@@ -198,8 +187,3 @@ def _gets(client: Client, paths: Iterable[str]) -> list[int]:
 
 def _members(flow: dict[str, Any]) -> list[tuple[str, str]]:
     return [(item["id"], item.get("role", "")) for item in flow.get("flow_collection", [])]
-
-
-def _statuses(scene: Scene, client: Client, tried: str, came: Sequence[int], expected: int) -> None:
-    counts = ", ".join(f"{status} x {times}" for status, times in sorted(Counter(came).items()))
-    scene.report.row(client.client_id, tried, counts, bool(came) and set(came) == {expected})
