@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
@@ -26,8 +26,8 @@ CREATE TABLE IF NOT EXISTS allocated
 CREATE TABLE IF NOT EXISTS deletions
   (upstream TEXT, id TEXT, classes TEXT, at_s INTEGER, PRIMARY KEY (upstream, id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS remembered
-  (upstream TEXT, kind TEXT, id TEXT, said TEXT, gone_s INTEGER, PRIMARY KEY (upstream, kind, id))
-  WITHOUT ROWID;
+  (upstream TEXT, kind TEXT, id TEXT, said TEXT, PRIMARY KEY (upstream, kind, id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS reborn (upstream TEXT, id TEXT, PRIMARY KEY (upstream, id)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS receiving
   (upstream TEXT PRIMARY KEY, registered INTEGER NOT NULL DEFAULT 0, until_s INTEGER NOT NULL DEFAULT 0)
   WITHOUT ROWID;
@@ -54,7 +54,12 @@ class Ledger(Protocol):
         ...
 
     async def forget(self, flow_id: str) -> None:
-        """A flow is made anew: what was allocated for one of that id before is not its own."""
+        """A flow is made: what was allocated for one of that id before is not its own, nor is what that one
+        was the first to refer to, if there is known to have been one."""
+        ...
+
+    async def reborn(self, flow_ids: Iterable[str]) -> frozenset[str]:
+        """Those that have the id of a flow that is gone."""
         ...
 
     async def delete(self, request_id: str, classes: frozenset[str]) -> None:
@@ -73,10 +78,6 @@ class Ledger(Protocol):
         """A flow or a source as it was last remembered."""
         ...
 
-    async def gone(self, ref: Ref) -> None:
-        """A flow or a source is gone; it may be forgotten in a while."""
-        ...
-
     async def receiving(self) -> Receiving:
         """How it is with events."""
         ...
@@ -93,7 +94,8 @@ class Ledger(Protocol):
 class SqliteLedger:
     """A ledger in a file, for upstreams told apart by `upstream`. `clock` gives Unix seconds.
 
-    Entries are kept for 30 days: longer than any object stays unregistered.
+    Allocations and deletions are kept for 30 days: longer than any object stays unregistered. What there was
+    once is kept for good.
     """
 
     def __init__(self, path: Path, upstream: str, clock: Callable[[], float]) -> None:
@@ -126,7 +128,25 @@ class SqliteLedger:
     async def forget(self, flow_id: str) -> None:
         """As `Ledger.forget`."""
         asked = "UPDATE allocated SET flow_id = '' WHERE upstream = ? AND flow_id = ?"
-        await self._do(lambda c: c.execute(asked, (self._upstream, flow_id)))
+        marked = "INSERT OR IGNORE INTO reborn SELECT upstream, id FROM remembered"
+        marked += " WHERE upstream = ? AND kind = 'flow' AND id = ?"
+
+        def step(connection: sqlite3.Connection) -> None:
+            connection.execute(asked, (self._upstream, flow_id))
+            connection.execute(marked, (self._upstream, flow_id))
+
+        await self._do(step)
+
+    async def reborn(self, flow_ids: Iterable[str]) -> frozenset[str]:
+        """As `Ledger.reborn`."""
+        asked = "SELECT 1 FROM reborn WHERE upstream = ? AND id = ?"
+        wanted = set(flow_ids)
+
+        def step(connection: sqlite3.Connection) -> frozenset[str]:
+            known = (name for name in wanted if connection.execute(asked, (self._upstream, name)).fetchone())
+            return frozenset(known)
+
+        return await self._do(step) if wanted else frozenset()
 
     async def delete(self, request_id: str, classes: frozenset[str]) -> None:
         """As `Ledger.delete`; durable when it returns."""
@@ -143,9 +163,7 @@ class SqliteLedger:
         """As `Ledger.remember`."""
         text = orjson.dumps([sorted(said.classes), said.source_id, said.collected_by]).decode()
         row = (self._upstream, *ref, text)
-        await self._do(
-            lambda c: c.execute("INSERT OR REPLACE INTO remembered VALUES (?, ?, ?, ?, NULL)", row)
-        )
+        await self._do(lambda c: c.execute("INSERT OR REPLACE INTO remembered VALUES (?, ?, ?, ?)", row))
 
     async def remembered(self, ref: Ref) -> Remembered | None:
         """As `Ledger.remembered`."""
@@ -155,12 +173,6 @@ class SqliteLedger:
             return None
         classes, source_id, collected_by = orjson.loads(row[0])
         return Remembered(frozenset(classes), source_id, tuple(collected_by))
-
-    async def gone(self, ref: Ref) -> None:
-        """As `Ledger.gone`."""
-        asked = "UPDATE remembered SET gone_s = ? WHERE upstream = ? AND kind = ? AND id = ?"
-        row = (int(self._clock()), self._upstream, *ref)
-        await self._do(lambda c: c.execute(asked, row))
 
     async def receiving(self) -> Receiving:
         """As `Ledger.receiving`."""
@@ -198,5 +210,4 @@ def _opened(path: Path, now_s: float) -> sqlite3.Connection:
     with connection:
         for table in ("allocated", "deletions"):
             connection.execute(f"DELETE FROM {table} WHERE at_s < ?", (int(now_s) - KEPT_S,))
-        connection.execute("DELETE FROM remembered WHERE gone_s < ?", (int(now_s) - KEPT_S,))
     return connection

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -151,6 +151,11 @@ class Lookups:
     async def _facts(self, used: Mapping[str, Used], view: View | None) -> dict[str, ObjectFact]:
         """Facts of objects. Flows are asked about a few per object at a time, until one is seen."""
         held: dict[str, Classes | None] = {}
+        reborn = await self._ledger.reborn(found.first for found in used.values() if found.first is not None)
+        # Whoever has the id of the first flow, once that is gone, has none of its rights.
+        used = {
+            n: replace(found, first=None) if found.first in reborn else found for n, found in used.items()
+        }
         await self._learn(held, [found.first for found in used.values() if found.first is not None])
         orphans = [found for found in used.values() if found.first is None or held[found.first] is None]
         await self._learn(held, [flow for found in orphans for flow in found.flows])

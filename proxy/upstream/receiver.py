@@ -215,8 +215,6 @@ class Receiver:
             source = await self._now(("source", about.source_id))
         now_ns = int(self._parts.clock.unix_s() * 1_000_000_000)
         await self._tell(happened(message, about, source, now_ns))
-        if message.is_deletion:
-            await self._parts.ledger.gone(message.ref)
 
     async def _about(self, message: Message) -> Remembered:
         """What an event is about: after a change as the message has it, before a deletion as remembered.

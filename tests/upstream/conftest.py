@@ -6,7 +6,7 @@ import pytest
 
 # Media elsewhere are reached by signed URLs alone; those of the store inside have unsigned paths too.
 # `test_http.py` tries again what of the third does apply.
-INSIDE_ONLY = ("GET_media", "PUT_media", "_webhooks", "test_9_a_new_flow_under_the_id_of_one_that_is_gone")
+INSIDE_ONLY = ("GET_media", "PUT_media", "test_9_a_new_flow_under_the_id_of_one_that_is_gone")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
