@@ -17,7 +17,7 @@ from store.tools.errors import ToolError
 PREFIX: Final = "TAMSCLI_"
 """Not that of the server's settings, which refuse names that they do not know."""
 
-RETRIES: Final = Policy(5, 0.5)
+RETRIES: Final = Policy(4, 0.5)
 GROUP: Final = "Connection"
 
 
