@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from store import __version__
+from store import __version__, upkeep
 from store.settings import InvalidSettings, StoreSettings, parse
 from store.tools import commands as tools
 
@@ -29,6 +29,7 @@ app = typer.Typer(
 stores = typer.Typer(help="Another key-value server's storage configuration.", no_args_is_help=True)
 app.add_typer(stores, name="kv-config")
 tools.register(app)
+upkeep.register(app)
 
 
 def _version(wanted: bool) -> None:

@@ -377,6 +377,20 @@ def parse(settings: type[S], environ: Mapping[str, str] | None = None) -> S:
     return chosen
 
 
+def parse_shared(settings: type[S], environ: Mapping[str, str] | None = None) -> S:
+    """As `parse`, from an environment and a file that are also somebody else's: names that are none of these
+    settings are passed over."""
+    given = environment() if environ is None else dict(environ)
+    known = {name for name in given if not name.startswith(PREFIX) or _field(name) in settings.model_fields}
+    ours = {name: given[name] for name in given if name in known or name == CONFIG}
+
+    class Shared(settings):  # type: ignore[valid-type,misc]
+        model_config = SettingsConfigDict(extra="ignore")
+
+    Shared.__name__ = settings.__name__
+    return parse(Shared, ours)
+
+
 def _listed(text: str) -> str:
     """A list as JSON, from JSON or from values with commas between."""
     if text.lstrip().startswith("["):

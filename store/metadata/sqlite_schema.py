@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from store import errors
 
@@ -97,6 +97,20 @@ MIGRATIONS: Final[dict[int, str]] = {0: _TABLES, 1: _KEYS, 2: _ACCESSES}
 """For each version, what leads from it to the next."""
 
 
+class Reversal(NamedTuple):
+    """What leads from a version back to the one before, and what counts the rows that are lost by it."""
+
+    script: str
+    lost: str
+
+
+REVERSALS: Final[dict[int, Reversal]] = {
+    2: Reversal("DROP TABLE keys;\n", "SELECT count(*) FROM keys"),
+    3: Reversal("DROP TABLE accesses;\n", "SELECT count(*) FROM accesses"),
+}
+"""For each version but the first, the way back."""
+
+
 def connect(path: Path, *, busy_s: float) -> sqlite3.Connection:
     """A connection in autocommit mode, usable by any one thread at a time. Raises `sqlite3.Error`."""
     connection = sqlite3.connect(
@@ -133,6 +147,47 @@ def prepare(path: Path) -> None:
             connection.execute("DELETE FROM schema_version")
             connection.execute("INSERT INTO schema_version VALUES (?)", (VERSION,))
         connection.execute("COMMIT")
+    finally:
+        connection.close()
+
+
+def version_of(path: Path) -> int:
+    """The version of a file's tables, 0 where there are none. Raises `sqlite3.Error`."""
+    connection = connect(path, busy_s=BUSY_S)
+    try:
+        return _version(connection)
+    finally:
+        connection.close()
+
+
+def revert(path: Path, version: int, *, lose: bool) -> int:
+    """Bring the file's tables back to an earlier version, while no server runs on it. Returns how many rows
+    were lost by that.
+
+    Raises `errors.BadRequest` where rows would be lost and `lose` is not said, or where there is no way;
+    `errors.Unavailable` while somebody else uses the file; `sqlite3.Error` else. Then nothing was changed.
+    """
+    connection = connect(path, busy_s=0)
+    try:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("BEGIN EXCLUSIVE")
+        found = _version(connection)
+        if not 1 <= version <= found <= VERSION:
+            raise errors.BadRequest(f"There is no way from schema version {found} back to {version}.")
+        steps = [REVERSALS[each] for each in range(found, version, -1)]
+        lost = sum(int(connection.execute(step.lost).fetchone()[0]) for step in steps)
+        if lost and not lose:
+            raise errors.BadRequest(f"{lost} rows have no place in schema version {version}.")
+        for step in steps:
+            _run(connection, step.script)
+        connection.execute("DELETE FROM schema_version")
+        connection.execute("INSERT INTO schema_version VALUES (?)", (version,))
+        connection.execute("COMMIT")
+        return lost
+    except sqlite3.OperationalError as exc:
+        if exc.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise errors.Unavailable("Somebody uses the database: stop all servers first.") from exc
+        raise
     finally:
         connection.close()
 
