@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
+from store.docs.beside import beside
 from store.docs.operations import SPOKEN, Adapter, Spoken
 from store.docs.parameters import SORTING, path_parameter, query_parameter
 from store.models.error import Error
@@ -44,6 +45,7 @@ def describe(title: str, version: str, server_url: str, *, authorization: bool) 
         template: _path(template, methods, schemas, authorization=authorization)
         for template, methods in ROUTES.items()
     }
+    paths |= beside(schemas["error", "error"], authorization=authorization)
     document: Schema = {
         "openapi": "3.1.0",
         "info": {

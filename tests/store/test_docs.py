@@ -12,6 +12,8 @@ from jsonschema import Draft202012Validator
 
 from store.docs.document import describe
 from store.docs.operations import SPOKEN
+from store.events.matching import LISTS
+from store.routes.keys import KEY_ROUTES
 from store.routes.table import OPERATIONS
 from tests.store.harness import Tams
 
@@ -31,7 +33,7 @@ FEWER_STATUSES = {
 
 
 PLAYLIST = "/hls.m3u8"
-OWN = ("/analytics/", "/vast/")
+OWN = ("/analytics/", "/vast/", "/events", "/health", "/store/", "/token")
 """What we answer beyond the specification."""
 
 
@@ -129,8 +131,22 @@ def test_with_authorization_the_document_says_so() -> None:
         {"basic_auth": []},
         {"url_token_auth": []},
     ]
-    for operation in operations(document).values():
-        assert {"401", "403"} <= set(operation["responses"])
+    for name, operation in operations(document).items():
+        if operation.get("security") == []:
+            assert name in ("GET_health", "GET_store-health", "POST_token")
+        else:
+            assert {"401", "403"} <= set(operation["responses"])
+    assert "POST_token" not in operations(describe("TAMS", "1", "http://tams.test", authorization=False))
+
+
+def test_what_is_served_beside_tams_is_spoken_of_as_it_is() -> None:
+    document = describe("TAMS", "1", "http://tams.test", authorization=True)
+    for template, methods in KEY_ROUTES.items():
+        for method, name in methods.items():
+            assert document["paths"][template][method.lower()]["operationId"] == name
+    named = {each["name"] for each in document["paths"]["/events"]["get"]["parameters"]}
+    assert {"after", "events", *LISTS} <= named
+    pytest.importorskip("openapi_spec_validator", reason="it comes with moto").validate(document)
 
 
 async def test_the_document_and_the_pages_are_served(tams: Tams) -> None:
