@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from importlib import resources
 from pathlib import Path
 from typing import Protocol
+
+from pydantic import SecretStr
 
 from proxy.errors import InvalidSettings
 from proxy.identity.clients import parse_clients
@@ -35,6 +38,9 @@ class Startable(Placed, Protocol):
     @property
     def metadata(self) -> str: ...
 
+    @property
+    def keyring_secret(self) -> SecretStr | None: ...
+
 
 def policy_folder(settings: Placed) -> Path:
     """The operator's policy folder, or the shipped one where there is none."""
@@ -54,16 +60,23 @@ def first_start(settings: Startable) -> dict[str, str]:
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         if not path.exists():
-            if settings.metadata == "vast":
+            secret = settings.keyring_secret
+            if settings.metadata == "vast" and secret is None:
                 # Other servers may share the metadata, and what they signed has to be good here.
                 raise ValueError(
                     f"{path} is missing: with metadata in VAST, make one by `tams-proxy keyring create` and "
-                    "give it to every server."
+                    "give it to every server, or give all of them the same TAMS_KEYRING_SECRET."
                 )
-            Keyring.create(path, now_s)
+            _create(path, now_s, None if secret is None else secret.get_secret_value().encode())
         if not settings.demo or not settings.token_endpoint:
             return {}
         clients = parse_clients((policy_folder(settings) / "clients.yaml").read_bytes())
         return provision(settings.data, list(clients), now_s)
     except (OSError, ValueError) as exc:
         raise InvalidSettings([str(exc)]) from exc
+
+
+def _create(path: Path, now_s: int, secret: bytes | None) -> None:
+    # Another server that starts at the same time may have made it meanwhile; it counts for both.
+    with contextlib.suppress(FileExistsError):
+        Keyring.create(path, now_s, secret)

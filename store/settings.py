@@ -1,7 +1,8 @@
 """What operators set: environment variables `TAMS_*` and a TOML file, all problems reported at once.
 
 This is the one place that reads the environment. Nested names are written with two underscores
-(`TAMS_URLS__LIFETIME_S`); lists and objects in a variable are JSON. The environment beats the file.
+(`TAMS_URLS__LIFETIME_S`); lists and objects in a variable are JSON. The environment beats a `.env` file, and
+that the TOML file.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from store import older
 from store.events.addresses import Addresses
 from store.kvconfig import InvalidStores, imported
 from store.media.config import Chain, FilesConfig, KeyFiles, S3Config
@@ -39,29 +41,13 @@ from store.serving import LimitSettings, MetricsSettings, Section, StopSettings,
 
 PREFIX = "TAMS_"
 CONFIG = "TAMS_CONFIG"
+ENV_FILE = "TAMS_ENV_FILE"
 DEFAULT_BACKEND_ID = "5f0c5d4e-9f57-4b3a-8a53-6f1f6a1d2c01"
 ARCHIVE_BACKEND_ID = "5f0c5d4e-9f57-4b3a-8a53-6f1f6a1d2c02"
 Backends = list[FilesConfig | S3Config]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[int, Field(ge=1)]
 S = TypeVar("S", bound="StoreSettings")
-
-OLDER_NAMES = {
-    "HOST": "TAMS_HOST",
-    "PORT": "TAMS_PORT",
-    "LOG_LEVEL": "TAMS_LOG_LEVEL",
-    "VAST_ACCESS_KEY": "TAMS_VAST__ACCESS_KEY",
-    "VAST_SECRET_KEY": "TAMS_VAST__SECRET_KEY",
-    "VAST_BUCKET": "TAMS_VAST__BUCKET",
-    "VAST_SCHEMA": "TAMS_VAST__DB_SCHEMA",
-    "TOKENS_FILE": "TAMS_API_KEYS",
-    "WORKERS": "TAMS_WORKERS",
-}
-"""Names that an older deployment's files use, each an alias of ours while ours is not set, where there is
-such a setting."""
-
-OLDER_LISTS = {"VAST_ENDPOINT": "TAMS_VAST__ENDPOINTS"}
-"""The same of lists, there one value or several with commas between."""
 
 STORES, MAIN_STORE = "STORAGE_CONFIG", "STORAGE_NAME"
 """The YAML file of another key-value server's storage, and which store of it is used."""
@@ -346,19 +332,18 @@ class StoreSettings(BaseSettings):
 
 
 def parse(settings: type[S], environ: Mapping[str, str] | None = None) -> S:
-    """The settings that an environment (this process's by default) and its TOML file make.
+    """The settings that an environment (this process's by default), its `.env` file and its TOML file make.
 
     Raises `InvalidSettings` with every problem, unknown `TAMS_*` names among them.
     """
     given = environment() if environ is None else dict(environ)
-    for older, ours in OLDER_NAMES.items():
-        if older in given and ours not in given and _field(ours) in settings.model_fields:
-            given[ours] = given[older]
-    for older, ours in OLDER_LISTS.items():
-        if older in given and ours not in given:
-            given[ours] = _listed(given[older])
-            # An older deployment had no other database.
-            given.setdefault("TAMS_METADATA", "vast")
+    try:
+        given = older.from_file(Path(given.pop(ENV_FILE, ".env"))) | given
+        given.pop(ENV_FILE, None)
+        said = older.translated(given)
+    except (OSError, ValueError) as exc:
+        raise InvalidSettings([f"{ENV_FILE} or a variable of an older deployment: {exc}"]) from exc
+    given |= {name: said[name] for name in said if name in given or _field(name) in settings.model_fields}
     path = Path(given.pop(CONFIG, "tams.toml"))
     problems = _unknown(settings, given)
     if STORES in given and f"{PREFIX}STORAGE_BACKENDS" not in given:
@@ -381,21 +366,14 @@ def parse_shared(settings: type[S], environ: Mapping[str, str] | None = None) ->
     """As `parse`, from an environment and a file that are also somebody else's: names that are none of these
     settings are passed over."""
     given = environment() if environ is None else dict(environ)
-    known = {name for name in given if not name.startswith(PREFIX) or _field(name) in settings.model_fields}
-    ours = {name: given[name] for name in given if name in known or name == CONFIG}
+    kept = {CONFIG, ENV_FILE, *(name for name in given if _field(name) in settings.model_fields)}
+    ours = {name: given[name] for name in given if name in kept or not name.startswith(PREFIX)}
 
     class Shared(settings):  # type: ignore[valid-type,misc]
         model_config = SettingsConfigDict(extra="ignore")
 
     Shared.__name__ = settings.__name__
     return parse(Shared, ours)
-
-
-def _listed(text: str) -> str:
-    """A list as JSON, from JSON or from values with commas between."""
-    if text.lstrip().startswith("["):
-        return text
-    return json.dumps([piece.strip() for piece in text.split(",") if piece.strip()])
 
 
 def _unknown(settings: type[StoreSettings], given: Mapping[str, str]) -> list[str]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import secrets
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from jwt import PyJWTError
 from jwt.algorithms import ECAlgorithm
 
@@ -19,6 +22,8 @@ Purpose = Literal["signing", "media", "cursors", "webhooks"]
 PURPOSES: tuple[Purpose, ...] = ("signing", "media", "cursors", "webhooks")
 ACTIVE_KEYS = 2
 SECRET_BYTES = 32
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+"""FIPS 186-4 D.1.2.3."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +64,12 @@ class Keyring:
         return parse(read_private(path))
 
     @staticmethod
-    def create(path: Path, now_s: int) -> Keyring:
-        """A new keyring, durable at that path with mode 600. FileExistsError when there is one already."""
-        keyring = generate(now_s)
+    def create(path: Path, now_s: int, secret: bytes | None = None) -> Keyring:
+        """A new keyring, derived from a secret or random, durable at that path with mode 600.
+
+        FileExistsError when there is one already.
+        """
+        keyring = generate(now_s) if secret is None else derived(secret, now_s)
         write_private(path, dump(keyring), replace=False)
         return keyring
 
@@ -92,6 +100,21 @@ def rotate(path: Path, purpose: Purpose, now_s: int) -> Keyring:
 def generate(now_s: int) -> Keyring:
     """A keyring of fresh random keys, one for each purpose."""
     return Keyring((_signing_key(now_s),), (_secret(now_s),), (_secret(now_s),), (_secret(now_s),))
+
+
+def derived(secret: bytes, now_s: int) -> Keyring:
+    """The keyring that belongs to a secret: whoever knows it makes the same one (RFC 5869)."""
+
+    def bytes_for(purpose: Purpose, length: int = SECRET_BYTES) -> bytes:
+        info = f"tams keyring {purpose}".encode()
+        return HKDF(hashes.SHA256(), length, salt=None, info=info).derive(secret)
+
+    # Half as long again as the order of the curve: what is taken off by the remainder biases nothing.
+    number = int.from_bytes(bytes_for("signing", SECRET_BYTES + SECRET_BYTES // 2))
+    private = ec.derive_private_key(1 + number % (P256_ORDER - 1), ec.SECP256R1())
+    kid = hashlib.sha256(bytes_for("signing")).hexdigest()[:16]
+    media, cursors, webhooks = (Secret(now_s, bytes_for(purpose)) for purpose in PURPOSES[1:])
+    return Keyring((SigningKey(kid, now_s, private),), (media,), (cursors,), (webhooks,))
 
 
 def dump(keyring: Keyring) -> bytes:

@@ -1,0 +1,86 @@
+"""Settings as an older deployment's environment and `.env` file name them."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from dotenv import dotenv_values
+
+NAMES: Final = {
+    "HOST": "TAMS_HOST",
+    "PORT": "TAMS_PORT",
+    "LOG_LEVEL": "TAMS_LOG_LEVEL",
+    "VAST_ACCESS_KEY": "TAMS_VAST__ACCESS_KEY",
+    "VAST_SECRET_KEY": "TAMS_VAST__SECRET_KEY",
+    "VAST_BUCKET": "TAMS_VAST__BUCKET",
+    "VAST_SCHEMA": "TAMS_VAST__DB_SCHEMA",
+    "TOKENS_FILE": "TAMS_API_KEYS",
+    "WORKERS": "TAMS_WORKERS",
+    "SECRET_KEY": "TAMS_KEYRING_SECRET",
+}
+"""Each an alias of ours while ours is not set."""
+LISTS: Final = {"VAST_ENDPOINT": "TAMS_VAST__ENDPOINTS"}
+"""The same of lists, there one value or several with commas between."""
+BACKENDS: Final = "TAMS_STORAGE_BACKENDS"
+SHORTEST_SECRET: Final = 32
+_TRUE: Final = ("1", "true", "yes", "on")
+_OURS: Final = ("TAMS_", *NAMES, *LISTS, "DEBUG", "S3_")
+
+
+def from_file(path: Path) -> dict[str, str]:
+    """What a `.env` file sets that is ours, by either name; nothing where there is no such file."""
+    if not path.is_file():
+        return {}
+    found = dotenv_values(path, interpolate=False)
+    return {name: value for name, value in found.items() if value is not None and name.startswith(_OURS)}
+
+
+def translated(given: Mapping[str, str]) -> dict[str, str]:
+    """The same with our names where only older ones are set."""
+    found = dict(given)
+    for older, ours in NAMES.items():
+        value = given.get(older, "")
+        # Others use that name too: what is too short is none of ours.
+        if value and ours not in given and (older != "SECRET_KEY" or len(value) >= SHORTEST_SECRET):
+            found[ours] = value
+    if given.get("DEBUG", "").lower() in _TRUE:
+        found.setdefault("TAMS_LOG_LEVEL", "debug")
+    for older, ours in LISTS.items():
+        if given.get(older) and ours not in given:
+            found[ours] = listed(given[older])
+            # An older deployment had no other database.
+            found.setdefault("TAMS_METADATA", "vast")
+    if given.get("S3_BUCKET_NAME") and BACKENDS not in given:
+        found[BACKENDS] = json.dumps([_backend(given)])
+    return found
+
+
+def listed(text: str) -> str:
+    """A list as JSON, from JSON or from values with commas between."""
+    return text if text.lstrip().startswith("[") else json.dumps(_pieces(text))
+
+
+def _pieces(text: str) -> list[str]:
+    return [piece.strip() for piece in text.split(",") if piece.strip()]
+
+
+def _backend(given: Mapping[str, str]) -> dict[str, object]:
+    """The one bucket of an older deployment as a storage backend; its id is the same at every start."""
+    bucket = given["S3_BUCKET_NAME"]
+    text = given.get("S3_ENDPOINT_URL", "")
+    named = json.loads(text) if text.lstrip().startswith("[") else _pieces(text)
+    scheme = "https" if given.get("S3_USE_SSL", "true").lower() in _TRUE else "http"
+    found: dict[str, object] = {
+        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"s3://{bucket}")),
+        "label": bucket,
+        "type": "s3",
+        "bucket": bucket,
+        "default": True,
+        "endpoints": [each if "://" in each else f"{scheme}://{each}" for each in named],
+    }
+    keys = {"access_key": given.get("S3_ACCESS_KEY_ID"), "secret_key": given.get("S3_SECRET_ACCESS_KEY")}
+    return found | {name: value for name, value in keys.items() if value}
