@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncGenerator
 
 import orjson
 
@@ -20,6 +21,7 @@ from store.metadata.query import Query, Sort, updated_ns
 from store.metadata.rows import Document, Kind, Row
 from store.models.common import format_time
 from store.timerange import NS_PER_S, TimeRange
+from store.work.fetching import fetched
 from store.work.worker import Job
 
 BATCH = 200
@@ -126,9 +128,13 @@ async def fill_copies(store: Store) -> bool:
     """Fill the instances that clients asked for, the oldest first."""
     rows, _ = await store.metadata.page(Query(Kind.COPY, None, BATCH, reverse=True))
     busy = False
+
+    def fetch(url: str) -> AsyncGenerator[bytes, None]:
+        return fetched(store.addresses, url)
+
     for row in rows:
         try:
-            busy |= await advance_copy(store.metadata, store.backends, row, store.now_ns())
+            busy |= await advance_copy(store.metadata, store.backends, row, store.now_ns(), fetch)
         except (Unavailable, Full) as exc:
             _log.warning("copy %s waits: %s", row.id, exc)
     return busy

@@ -340,7 +340,6 @@ async def test_uncontrolled_instances_come_and_go(tams: Tams) -> None:
     await tams.post(path, {"url": url, "label": "second"})
     await tams.delete(f"{path}?label=mine")
     assert await labels(tams, object_id) == {"second"}
-    await tams.post(path, {"storage_id": ARCHIVE}, 400)
 
 
 async def test_bytes_stay_as_long_as_anything_refers_to_them(tams: Tams) -> None:
