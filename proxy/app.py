@@ -233,6 +233,8 @@ async def run_proxy(settings: Settings, process: Process | None = None) -> Async
         ]
         teller = await stack.enter_async_context(process.telling(Exposition(sources)))
         engine = Engine(policy, decisions, authenticator, journal)
+        if behind.running is not None:
+            stack.enter_context(process.lines.ending(behind.running.events.live.end))
         yield _assemble(settings, behind, engine, process, teller)
 
 

@@ -350,7 +350,8 @@ async def opened(settings: StoreSettings, process: Process, secret: bytes) -> As
         running.events.deliver(everybody)
         exposition = Exposition([of_server(process.lines, __version__), *measured(running.measures)])
         async with process.telling(exposition) as teller:
-            yield StoreApp(running, settings.max_body_bytes, _about(running, process, teller))
+            with process.lines.ending(running.events.live.end):
+                yield StoreApp(running, settings.max_body_bytes, _about(running, process, teller))
 
 
 def _about(running: Running, process: Process, teller: Exposition | Alone | Together) -> About:

@@ -11,7 +11,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -41,11 +41,22 @@ _log = logging.getLogger(__name__)
 @dataclass(slots=True)
 class Lines:
     """The connections of one process: how many there are, how many were refused, and whether no more shall
-    come. `draining`: the server stops soon, and tells every client so."""
+    come. `draining`: the server stops soon, and tells every client so. `ends`: what ends answers that would
+    not end by themselves, called when it stops."""
 
     open: int = 0
     refused: int = 0
     draining: bool = False
+    ends: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def ending(self, end: Callable[[], Awaitable[None]]) -> Iterator[None]:
+        """Let `end` be called, within a second or so, when the server stops meanwhile."""
+        self.ends.append(end)
+        try:
+            yield
+        finally:
+            self.ends.remove(end)
 
 
 class ServerConfig(uvicorn.Config):
@@ -267,6 +278,7 @@ class Server(uvicorn.Server):
         for task in self._beside:
             task.cancel()
         await self._stop_listening(sockets or [])
+        await asyncio.gather(*(end() for end in self._lines.ends))
         await super().shutdown(sockets)
 
     async def _stop_listening(self, sockets: list[socket.socket]) -> None:

@@ -23,7 +23,10 @@ READ = 100
 BEAT_S = 5.0
 PATIENCE = 20
 """How often in a row it may fail to find out who may see an event."""
+END_S = 1.0
+"""How long the listeners get to be told that the server stops."""
 BUSY = "There are too many listeners. Try again later."
+STOPS = "The server stops."
 
 
 class Message(NamedTuple):
@@ -67,6 +70,8 @@ class Live:
     def __init__(self, parts: LiveParts) -> None:
         self._parts = parts
         self._count = 0
+        self.is_ending = False
+        """Whether no more is told, since the server stops."""
 
     async def start(self, listener: Listener) -> int:
         """Where a listener begins: behind its mark, or with what happens from now on.
@@ -90,6 +95,8 @@ class Live:
     @contextmanager
     def place(self) -> Iterator[None]:
         """A place among the listeners. Raises `Unavailable` when all are taken."""
+        if self.is_ending:
+            raise Unavailable(STOPS)
         if self._count >= self._parts.most:
             raise Unavailable(BUSY)
         self._count += 1
@@ -98,13 +105,21 @@ class Live:
         finally:
             self._count -= 1
 
+    async def end(self) -> None:
+        """The server stops: end all streams, and return when they have been told, or have had their time."""
+        self.is_ending = True
+        self._parts.tail.wake()
+        deadline_s = asyncio.get_running_loop().time() + END_S
+        while self._count and asyncio.get_running_loop().time() < deadline_s:
+            await asyncio.sleep(0.01)
+
     async def messages(
         self, listener: Listener, position: int, gone: asyncio.Future[None]
     ) -> AsyncIterator[Message]:
         """Events behind a position as they come, and an empty message when there was none for `beat_s`.
 
-        Ends when `gone` is done, when the credential no longer counts, and when it cannot be found out for
-        long who may see an event: whoever goes on from the last mark misses nothing.
+        Ends when `gone` is done, when the server stops, when the credential no longer counts, and when it
+        cannot be found out for long who may see an event: whoever goes on from the last mark misses nothing.
         """
         parts, loop = self._parts, asyncio.get_running_loop()
         checked_s = loop.time()
@@ -116,6 +131,8 @@ class Live:
                         return
                     checked_s = loop.time()
                 woken.clear()
+                if self.is_ending:
+                    return
                 found = await parts.tail.after(position, READ)
                 for stored in found:
                     try:
@@ -125,7 +142,7 @@ class Live:
                     position = stored.sequence
                     if message is not None:
                         yield message
-                    if gone.done() or loop.time() - checked_s >= parts.beat_s:
+                    if gone.done() or self.is_ending or loop.time() - checked_s >= parts.beat_s:
                         break
                 if not found and not await _woken(woken, parts.beat_s):
                     yield Message()

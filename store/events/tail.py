@@ -86,7 +86,7 @@ class Tail:
                 continue
             try:
                 while await self._read():
-                    self._wake()
+                    self.wake()
             except Error as exc:
                 _log.warning("the outbox cannot be read: %s", exc)
                 await asyncio.sleep(self._poll_s)
@@ -116,7 +116,8 @@ class Tail:
             drop += 1
         del self._events[:drop], self._sequences[:drop]
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Let all that wait look again."""
         for woken in self._waiting:
             woken.set()
 

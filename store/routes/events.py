@@ -12,7 +12,7 @@ from store.asgi import Message, Receive, Scope, Send, send_response
 from store.errors import Error, MethodNotAllowed
 from store.events.admission import Admit
 from store.events.bodies import Options
-from store.events.live import Listener, Live
+from store.events.live import STOPS, Listener, Live
 from store.events.live import Message as Told
 from store.events.matching import Filters
 from store.http import Response, failure, utc_now
@@ -23,6 +23,8 @@ PATH = b"/events"
 SEND_S = 30.0
 """A listener that takes nothing for so long is given up."""
 TRY_AGAIN, GOING_AWAY = 1013, 1001
+GO_ON = "Go on from the last id."
+_FAREWELL = f": {STOPS} {GO_ON}\nretry: 1000\n\n".encode()
 _HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-store"),
@@ -103,8 +105,10 @@ class EventRoutes:
                     send, {"type": "http.response.body", "body": _lines(told), "more_body": True}
                 ):
                     return
-        if not gone.done():
-            await send({"type": "http.response.body", "body": b""})
+            if not gone.done():
+                # Browsers come back by themselves, with the last id; others read why.
+                last = _FAREWELL if self._live.is_ending else b""
+                await _sent(send, {"type": "http.response.body", "body": last})
 
     async def _socket(self, listener: Listener, position: int, receive: Receive, send: Send) -> None:
         """One text per event, with its id beside the members of a webhook's body. The server's pings are the
@@ -115,9 +119,10 @@ class EventRoutes:
                 if told.mark is not None and not await _sent(send, _text(told)):
                     return
             if not gone.done():
-                await _sent(
-                    send, {"type": "websocket.close", "code": TRY_AGAIN, "reason": "Go on from the last id."}
+                code, reason = (
+                    (GOING_AWAY, f"{STOPS} {GO_ON}") if self._live.is_ending else (TRY_AGAIN, GO_ON)
                 )
+                await _sent(send, {"type": "websocket.close", "code": code, "reason": reason})
 
 
 def _listener(caller: Caller, admit: Admit, scope: Scope) -> Listener:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -132,9 +133,9 @@ def test_a_webhook_is_delivered_signed_survives_a_crash_and_is_replayed(
     assert b"whsec_" not in b"".join(path.read_bytes() for path in server.data.iterdir() if path.is_file())
 
 
-async def test_streams_are_open_over_http_and_websocket(server: Server) -> None:
-    query = "events=flows/created"
-    socket_url = f"{server.url.replace('http', 'ws')}/events?{query}&access_token={token(server)}"
+async def test_streams_are_open_over_http_and_websocket_until_they_are_told_why_not(server: Server) -> None:
+    query, given = "events=flows/created", token(server)
+    socket_url = f"{server.url.replace('http', 'ws')}/events?{query}&access_token={given}"
     async with (
         httpx.AsyncClient(timeout=WAIT_S) as http,
         http.stream("GET", f"{server.url}/events?{query}", headers=bearer(server)) as stream,
@@ -146,13 +147,28 @@ async def test_streams_are_open_over_http_and_websocket(server: Server) -> None:
         flow_id = await asyncio.to_thread(put_flow, server, "x")
         told = json.loads(await socket.recv())
         assert told["event"]["flow"]["id"] == flow_id
-        async for line in stream.aiter_lines():
+        lines = stream.aiter_lines()
+        async for line in lines:
             if line.startswith("data: "):
                 assert json.loads(line.removeprefix("data: ")) == {
                     name: value for name, value in told.items() if name != "id"
                 }
                 break
-    assert token(server) not in (server.folder / "server.log").read_text()
+        began_s = time.monotonic()
+        stopping = asyncio.create_task(asyncio.to_thread(server.stop))
+        rest = [line async for line in lines]
+        assert ": The server stops. Go on from the last id." in rest and "retry: 1000" in rest
+        with pytest.raises(websockets.ConnectionClosed) as closed:
+            await socket.recv()
+        assert closed.value.rcvd is not None
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (
+            1001,
+            "The server stops. Go on from the last id.",
+        )
+        # The clock of this test is the promise itself.
+        assert time.monotonic() - began_s < 5
+        await stopping
+    assert given not in (server.folder / "server.log").read_text()
     assert "access_token" not in (server.folder / "server.log").read_text()
 
 

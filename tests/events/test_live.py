@@ -197,3 +197,16 @@ async def test_an_event_that_the_tail_has_not_come_to_is_not_taken_for_forgotten
             assert await tail.event(stored.sequence) == stored
         assert await tail.event(events[-1].sequence + 1) is None
         await tail._read()
+
+
+@BOTH
+async def test_streams_end_when_the_server_stops_and_none_begins(tams: Tams, socket: bool) -> None:
+    app = app_of(tams)
+    live = tams.running.events.live
+    streams = [await listen(app, "events=flows/created", socket=socket) for _ in range(2)]
+    await tams.flow()
+    for stream in streams:
+        await stream.came(1)
+    await live.end()
+    assert all(stream.ended for stream in streams)
+    assert (await listen(app, socket=socket)).status == 503
