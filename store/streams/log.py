@@ -202,10 +202,13 @@ class HotLog:
 
     async def refresh(self) -> None:
         """Take in what other processes did."""
+        if not self._folder.is_behind():
+            return
         async with self._busy:
-            if self._folder.is_behind():
-                await self._run(self._folder.refresh)
-                self._gone = self._gone or not self._folder.files
+            if not self._folder.is_behind():
+                return
+            await self._run(self._folder.refresh)
+            self._gone = self._gone or not self._folder.files
         self._tidy()
         self.waiters.wake()
 

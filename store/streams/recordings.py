@@ -184,7 +184,7 @@ def _is_recording(document: Document) -> bool:
     tags = document.get("tags") or {}
     stop = tags.get(STOP_TAG, "0")
     return all(isinstance(tags.get(name), str) for name in (ID_TAG, START_TAG)) and all(
-        isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 19
+        isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 20
         for text in (tags[START_TAG], stop)
     )
 

@@ -1,0 +1,60 @@
+"""The frames of a push, taken apart."""
+
+from __future__ import annotations
+
+import pytest
+
+from store.errors import BadRequest
+from store.streams.frames import batch
+from store.streams.ids import Wanted
+
+BLOB = b"abcdefgh"
+
+
+@pytest.mark.parametrize(
+    ("header", "entries"),
+    [
+        ("0", [b"abcdefgh"]),
+        ("0,3,8", [b"abc", b"defgh", b""]),
+        ("0, 3", [b"abc", b"defgh"]),
+        ("0,0", [b"", b"abcdefgh"]),
+        ("[3,5,8]", [b"abc", b"de", b"fgh"]),
+        ("[8]", [b"abcdefgh"]),
+        ("[0,8]", [b"", b"abcdefgh"]),
+        ("[0,3,5]", [b"abc", b"de", b"fgh"]),
+        ("[0]", [b"abcdefgh"]),
+        (" [3, 8] ", [b"abc", b"defgh"]),
+    ],
+)
+def test_offsets_are_told_apart(header: str, entries: list[bytes]) -> None:
+    assert batch(header, BLOB) == [(None, Wanted(entry)) for entry in entries]
+
+
+def test_entries_can_name_their_stream_and_their_id() -> None:
+    header = '[["a",3],["b","1700000000000-5",5],["a","1700000000001-*",8]]'
+    assert batch(header, BLOB) == [
+        ("a", Wanted(b"abc")),
+        ("b", Wanted(b"de", id_ns=1_700_000_000_000_000_005)),
+        ("a", Wanted(b"fgh", ms=1_700_000_000_001)),
+    ]
+
+
+BAD = [
+    "", ",", "1", "0,a", "0,-1", "0,3,2", "0,9", "0,99999999999999999999", "0;3", "0,3.0", "0,٣",
+    "[", "[]", "{}", "[1]", "[3,5]", "[3,2,8]", "[-1,8]", '["a",8]', "[3.0,8]", "[true,8]", "[null]",
+    "[3,[4],8]",    '[["a",3]]', '[["a",3],["a",9]]', '[["a","b","c",8]]', '[["a"]]', "[[8]]",
+    '[["a/b",8]]', '[[1,8]]', '[["a",1,8]]',
+    '[["a","x",8]]', '[["a","1-",8]]', '[["a","01-0",8]]', '[["a","1-1000000",8]]', '[["a","-1-0",8]]',
+    '[["a","99999999999999-0",8]]', '[["a",-1],["a",8]]', '[["a",true]]', "[99999999999999999999999]",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("header", BAD)
+def test_what_cannot_be_is_refused(header: str) -> None:
+    with pytest.raises(BadRequest):
+        batch(header, BLOB)
+
+
+def test_a_batch_is_bounded() -> None:
+    with pytest.raises(BadRequest, match="at most"):
+        batch(",".join(["0"] * 10_001), BLOB)
