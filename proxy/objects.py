@@ -99,7 +99,7 @@ def instance(asked: Asked, ground: Ground) -> Authorised:
     names = fact.flow_ids if fact is not None else ()
     owners = {name: ground.known.classes.get(("flow", name)) for name in names}
     held = {name: classes for name, classes in owners.items() if classes is not None}
-    if len(held) < len(owners):
+    if registered and len(held) < len(owners):
         raise Unavailable("A flow of the object has just gone. Try again.", retry_after_s=1)
     readable = fact is not None and fact.witness is not None
     verdict = instance_verdict(ground.caller, held.values(), readable=readable, known=registered)

@@ -182,6 +182,9 @@ def test_instances_are_changed_by_the_writers_of_the_owning_flows() -> None:
     with pytest.raises(Unavailable) as raised:
         instances(A, "POST", Object("media", None, classes(""), ("gone",)), url)
     assert raised.value.retry_after_s == 1
+    # What was never registered is as absent, whatever became of its flow.
+    with pytest.raises(NotFound):
+        instances(A, "POST", Object("unused", None, classes(""), ("gone",)), url)
 
 
 def test_instances_on_a_backend_need_write_there() -> None:
