@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from store import __version__, upkeep
-from store.settings import InvalidSettings, StoreSettings, parse
+from store.settings import InvalidSettings, StoreSettings, parse, parse_shared
 from store.tools import commands as tools
 
 if TYPE_CHECKING:
@@ -157,9 +157,9 @@ def upgrade() -> None:
 
 
 def _settings() -> StoreSettings:
-    """The settings; ends the command if they cannot be used."""
+    """The settings, those of the proxy aside; ends the command if they cannot be used."""
     try:
-        return parse(StoreSettings)
+        return parse_shared(StoreSettings)
     except InvalidSettings as exc:
         typer.echo("The settings cannot be used:\n  " + "\n  ".join(exc.problems), err=True)
         raise typer.Exit(2) from exc

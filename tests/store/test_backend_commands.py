@@ -120,6 +120,8 @@ async def test_a_backend_that_cannot_be_used_says_why(
 @pytest.mark.parametrize("command", ["orphans", "backends", "recount"])
 def test_the_commands_run(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAMS_DATA", str(tmp_path / "data"))
+    # Of the proxy on the same data.
+    monkeypatch.setenv("TAMS_TOKEN_ENDPOINT", "true")
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(app, [command])
     assert result.exit_code == 0, result.output
