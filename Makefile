@@ -35,5 +35,5 @@ $(VENV)/run.stamp: pyproject.toml | $(BIN)/python
 	touch $@
 
 $(VENV)/dev.stamp: pyproject.toml | $(BIN)/python
-	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[media,s3,vast,vast-tests,dev]"
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[media,s3,traces,vast,vast-tests,dev]"
 	touch $@ $(VENV)/run.stamp

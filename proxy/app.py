@@ -13,19 +13,15 @@ from pydantic import Field
 import store.errors
 import store.settings
 from proxy import __version__
-from proxy.asgi import App, Doors, Files, ProxyApp, Receive, Refusals, Scope, Send
+from proxy.adapters import LocalFiles, LocalKeys, Plumbing
+from proxy.asgi import App, Doors, Files, ProxyApp, Refusals
 from proxy.asked import Limits
 from proxy.audit import Journal
 from proxy.banner import banner
 from proxy.cors import Cors
 from proxy.errors import (
-    BadRequest,
     Error,
     InvalidSettings,
-    NotFound,
-    TooLarge,
-    TooSlow,
-    UnsupportedEncoding,
 )
 from proxy.events import OwnerLapsed, Watcher
 from proxy.figures import Figures
@@ -33,21 +29,20 @@ from proxy.gate import Gate
 from proxy.health import Engine, Facts, Operations, Operator, dependencies
 from proxy.identity.authenticate import create
 from proxy.identity.keyring import Keyring
-from proxy.keyvalue import KeyAsked, KeyValue, RawHeaders
+from proxy.keyvalue import KeyValue
 from proxy.live import LiveEvents, Streams, origin_of
 from proxy.metrics import ProxySource
 from proxy.mounts import mounted
-from proxy.objects import NO_MEDIA
 from proxy.openings import open_doors
 from proxy.policy.files import InvalidPolicy
 from proxy.policy.folder import FolderPolicy
 from proxy.policy.open import open_decisions
 from proxy.propagate import Propagation
-from proxy.rules import RULES, Methods, Rule
 from proxy.settings import ProxySettings
 from proxy.sights import PolicySights
 from proxy.start import first_start, policy_folder
 from proxy.streams import StreamDoors
+from proxy.traces import Traced, tracing
 from proxy.upstream.embedded import Embedded
 from proxy.upstream.open import open_upstream
 from proxy.upstream.parts import Clock
@@ -55,7 +50,6 @@ from proxy.upstream.protocol import Upstream
 from proxy.upstream.receiver import Receiver
 from proxy.upstream.webhooks import deciding_of, listened, receiver_doors, relaying
 from store.app import Running, run_store
-from store.asgi import Disconnected, read_body
 from store.docs.document import describe
 from store.docs.pages import documentation
 from store.domain.webhooks import refresh_owner
@@ -66,17 +60,11 @@ from store.events.desk import open_desk as open_desk
 from store.exposition import CONTENT_TYPE, Alone, Exposition, Source, Together, measured, of_server
 from store.http import utc_now
 from store.logs import lines
-from store.media.serve import LocalMedia
-from store.media.signing import key_of
-from store.media.stream import fields_of
-from store.models.parsing import load
 from store.process import Process
 from store.readiness import Check, Readiness
 from store.relaying import relay_settings as relay_settings
 from store.reload import Replaceable
-from store.routes import keys as key_routes
 from store.routes.events import EventRoutes
-from store.routing import Router, decode_query
 from store.serve import Service, serve
 from store.settings import Backends, StoreSettings, parse
 
@@ -91,101 +79,6 @@ class Settings(StoreSettings, ProxySettings):
     def backends(self) -> Backends:
         """As in the store; the demo has an archive of the newsroom's class too."""
         return self.with_archive("news") if self.demo else super().backends()
-
-
-class Plumbing:
-    """The store's strict reading of requests, with the proxy's errors."""
-
-    def __init__(self, max_body_bytes: int) -> None:
-        self._router: Router[Rule] = Router(RULES)
-        self._max_body_bytes = max_body_bytes
-
-    def match(self, raw_path: bytes) -> tuple[Methods, dict[str, str]] | None:
-        """The rows of a path. Raises `BadRequest`."""
-        try:
-            return self._router.match(raw_path)
-        except store.errors.BadRequest as exc:
-            raise BadRequest(exc.summary) from exc
-
-    def query(self, raw_query: bytes) -> list[tuple[str, str]]:
-        """The query's pairs. Raises `BadRequest`."""
-        try:
-            return decode_query(raw_query)
-        except store.errors.BadRequest as exc:
-            raise BadRequest(exc.summary) from exc
-
-    async def body(self, scope: Scope, receive: Receive) -> bytes:
-        """The whole body. Raises `UnsupportedEncoding`, `TooLarge`, `TooSlow`, and `ConnectionError` when the
-        client is gone."""
-        try:
-            return await read_body(scope, receive, self._max_body_bytes)
-        except store.errors.UnsupportedEncoding as exc:
-            raise UnsupportedEncoding(exc.summary) from exc
-        except store.errors.TooLarge as exc:
-            raise TooLarge(exc.summary) from exc
-        except store.errors.TooSlow as exc:
-            raise TooSlow(exc.summary) from exc
-        except Disconnected as exc:
-            raise ConnectionError from exc
-
-    def load(self, body: bytes) -> object:
-        """A body's JSON, strictly. Raises `BadRequest`."""
-        try:
-            return load(body)
-        except store.errors.BadRequest as exc:
-            raise BadRequest(exc.summary) from exc
-
-    def stamp(self) -> str:
-        """The time of an error."""
-        return utc_now()
-
-
-class LocalFiles:
-    """The store's local media, for callers that the gate has admitted."""
-
-    def __init__(self, media: LocalMedia) -> None:
-        self.respond = media.respond
-
-    def key(self, token: str) -> str:
-        """As `asgi.Files.key`."""
-        try:
-            return key_of(token)
-        except store.errors.NotFound as exc:
-            raise NotFound(NO_MEDIA) from exc
-
-
-class LocalKeys:
-    """The embedded store's key-value API, with the proxy's errors."""
-
-    def __init__(self, routes: key_routes.KeyRoutes) -> None:
-        self._routes = routes
-
-    def find(self, raw_path: bytes) -> tuple[str, str] | None:
-        """The template of a path, and the key in it. Raises `BadRequest`."""
-        try:
-            return key_routes.find(raw_path)
-        except store.errors.BadRequest as exc:
-            raise BadRequest(exc.summary) from exc
-
-    async def answer(self, asked: KeyAsked, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a call that was allowed. Raises `ConnectionError` when the client is gone."""
-        call = key_routes.KeyCall(
-            asked.operation,
-            asked.name,
-            scope["method"],
-            fields_of(scope["headers"]),
-            scope["query_string"],
-            asked.marks,
-            asked.actor,
-        )
-        try:
-            await self._routes.answer(call, receive, send)
-        except Disconnected as exc:
-            raise ConnectionError from exc
-
-    async def refuse(self, send: Send, status: int, message: str, headers: RawHeaders, head: bool) -> None:
-        """Send an error."""
-        await key_routes.refuse(send, status, message, headers, head=head)
 
 
 @asynccontextmanager
@@ -223,7 +116,9 @@ async def run_proxy(settings: Settings, process: Process | None = None) -> Async
         except (OSError, ValueError) as exc:
             raise InvalidSettings([f"openfga: {exc}"]) from exc
         figures = Figures()
-        journal = Journal(lines(settings.log_format), (figures.take,))
+        tracer = await stack.enter_async_context(tracing(settings.traces, settings.name, __version__))
+        told = [figures.take] if tracer is None else [figures.take, tracer.take]
+        journal = Journal(lines(settings.log_format), told)
         stack.callback(journal.flush)
         process = process or Process()
         sources: list[Source] = [
@@ -235,7 +130,8 @@ async def run_proxy(settings: Settings, process: Process | None = None) -> Async
         engine = Engine(policy, decisions, authenticator, journal)
         if behind.running is not None:
             stack.enter_context(process.lines.ending(behind.running.events.live.end))
-        yield _assemble(settings, behind, engine, process, teller)
+        app = _assemble(settings, behind, engine, process, teller)
+        yield app if tracer is None else Traced(app)
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,7 +241,7 @@ def _facts(
         utc_now,
         engine.policy,
         process.vitals.system,
-        {"tracing_enabled": False, "metrics_enabled": True},
+        {"tracing_enabled": settings.traces.endpoint is not None, "metrics_enabled": True},
         Readiness(checks).find,
         lambda: process.lines.draining,
         teller.text,

@@ -35,6 +35,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[str, str]]
 EVENTS_PATH = b"/events"
+TRACE_PARENT = "tams.trace_parent"
+"""In the scope, where traces are made: what the caller says that the request is part of."""
 STREAM_PREFIXES = (b"/streams", b"/data/", b"/ping", b"/ptg/")
 _log = logging.getLogger(__name__)
 _REQUEST_ID = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")
@@ -247,7 +249,7 @@ async def who(authenticator: Authenticator, scope: Scope, decision: Decision) ->
     now_s = int(decision.time_s)
     credential = authenticator.credential(scope["headers"], scope["query_string"], connection, tls)
     principal = authenticator.cached(credential, now_s) if credential is not None else None
-    decision.peer = peer
+    decision.peer, decision.trace_parent = peer, scope.get(TRACE_PARENT)
     if credential is not None:
         decision.is_known = principal is not None
     if principal is None:

@@ -23,7 +23,8 @@ class Decision:
     `time_s` is Unix seconds. `rule`: the row that was decided by. `classes` are the resource's, where one
     was found. `calls`: how often the store was asked, for `store_ns` altogether. `peer`: the address of the
     connection. `is_known`: whether its credential had been verified before. `propagated`: what followed a
-    change of classes. `began_ns` and `ended_ns` are of a clock that only goes forward.
+    change of classes. `began_ns`, `asked_ns` (the store, first) and `ended_ns` are of a clock that only goes
+    forward. `trace_parent`: what the caller says this is part of.
     """
 
     request_id: str
@@ -43,7 +44,9 @@ class Decision:
     is_known: bool | None = None
     store_ns: int = 0
     began_ns: int = field(default_factory=time.perf_counter_ns)
+    asked_ns: int = 0
     ended_ns: int = 0
+    trace_parent: str | None = None
 
     @property
     def verdict(self) -> str:

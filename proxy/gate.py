@@ -151,6 +151,7 @@ class Gate:
     async def _timed(self, call: Call, asking: Awaitable[T]) -> T:
         """What the store answers; the question and its time go into the decision."""
         decision, began_ns = call.decision, perf_counter_ns()
+        decision.asked_ns = decision.asked_ns or began_ns
         try:
             return await asking
         finally:

@@ -19,6 +19,7 @@ from proxy.identity.config import (
 )
 from proxy.identity.fronts import Network
 from proxy.policy.options import OpenFgaOptions
+from proxy.traces import TraceSettings
 from proxy.upstream.headers import Base
 from proxy.upstream.options import MountedUpstream, UpstreamOptions
 
@@ -165,6 +166,7 @@ class ProxySettings(BaseModel):
     cors_origins: tuple[str, ...] = Field(
         default=(), description="Origins of web pages that may call the API from a browser."
     )
+    traces: TraceSettings = Field(default=TraceSettings(), description="Traces by OpenTelemetry.")
     upstream: str | None = Field(
         default=None, description="The URL of a TAMS elsewhere to stand before, instead of the store inside."
     )
