@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Protocol
 
 from pydantic import SecretStr
 
+from proxy.consistency import contradictions
 from proxy.errors import InvalidSettings
 from proxy.identity.clients import parse_clients
 from proxy.identity.keyring import Keyring
 from proxy.identity.secrets import provision
+from proxy.rules import RULES, Methods
 
 
 class Placed(Protocol):
@@ -50,11 +53,19 @@ def policy_folder(settings: Placed) -> Path:
     return Path(str(shipped))
 
 
+def check_rules(rules: Mapping[str, Methods]) -> None:
+    """Raise `InvalidSettings` for a table of rules that cannot be gone by, with all that is wrong."""
+    problems = contradictions(rules)
+    if problems:
+        raise InvalidSettings([f"proxy/rules.py: {problem}" for problem in problems])
+
+
 def first_start(settings: Startable) -> dict[str, str]:
     """Make what only the first start makes: the keyring, and with `demo` the clients' secrets.
 
     Returns the secrets that were made. Raises `InvalidSettings` for files that cannot be used.
     """
+    check_rules(RULES)
     path = settings.data / "keyring.json"
     now_s = int(time.time())
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
