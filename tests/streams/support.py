@@ -26,7 +26,7 @@ async def served(app: Any) -> AsyncIterator[str]:
     """An application on loopback, on this loop; yields its address."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        made = server(_alive(app), "127.0.0.1", 0, stop=StopSettings(drain_s=0))
+        made = server(alive(app), "127.0.0.1", 0, stop=StopSettings(drain_s=0))
         running = asyncio.create_task(made._serve([listener]))
         while not made.started:
             await asyncio.sleep(0.005)
@@ -37,7 +37,7 @@ async def served(app: Any) -> AsyncIterator[str]:
             await running
 
 
-def _alive(app: Any) -> Any:
+def alive(app: Any) -> Any:
     """An application that runs already, as one that is started by its server."""
 
     async def answered(scope: Any, receive: Any, send: Any) -> None:
