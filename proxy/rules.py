@@ -122,7 +122,7 @@ def _tags(target: Target, template: str, param: str, stem: str) -> dict[str, Met
 
 def _figures(template: str, *names: str) -> dict[str, Methods]:
     """The paths of figures about everything: for administrators."""
-    stem = template.strip("/")
+    stem = template.strip("/").replace("/", "-")
     return {f"{template}/{name}": {"GET": Rule(f"GET_{stem}-{name}", _A, Target.ADMIN)} for name in names}
 
 
@@ -223,6 +223,7 @@ RULES: dict[str, Methods] = {
     },
     **_figures("/analytics", "flow-usage", "storage-usage", "time-range-analysis", "catalogue-summary"),
     **_figures("/vast", "status", "buckets"),
+    **_figures("/api/v1/vast", "buckets"),
     MEDIA_PATH: {
         "GET": Rule("GET_media", _R, Target.MEDIA, Action.READ, "token"),
         "PUT": Rule("PUT_media", _W, Target.MEDIA, Action.WRITE, "token"),

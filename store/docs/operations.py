@@ -253,6 +253,7 @@ SPOKEN: Final[dict[str, Spoken]] = {
             ("analytics-catalogue-summary", "How much there is of everything"),
             ("vast-status", "Whether the metadata are in VAST, and whether that answers"),
             ("vast-buckets", "The buckets that metadata are in"),
+            ("api-v1-vast-buckets", "The buckets that metadata are in, where older scripts ask for them"),
         )
     },
 }

@@ -135,6 +135,7 @@ ROUTES: dict[str, Methods] = {
     },
     "/vast/status": {"GET": Operation("GET_vast-status", operators.get_vast_status)},
     "/vast/buckets": {"GET": Operation("GET_vast-buckets", operators.get_vast_buckets)},
+    "/api/v1/vast/buckets": {"GET": Operation("GET_api-v1-vast-buckets", operators.get_vast_buckets)},
     "/sources": {"GET": Operation("GET_sources", sources.get_sources)},
     **_SOURCE.path("", {"GET": sources.get_source}),
     **_SOURCE.texts(),

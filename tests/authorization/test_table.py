@@ -301,6 +301,7 @@ TABLE = [
     ),
     Row("GET_vast-status", "GET", "/vast/status", (403, 403, 403, 403, 200), _nothing),
     Row("GET_vast-buckets", "GET", "/vast/buckets", (403, 403, 403, 403, 200), _nothing),
+    Row("GET_api-v1-vast-buckets", "GET", "/api/v1/vast/buckets", (403, 403, 403, 403, 200), _nothing),
     Row(
         "GET_flow-delete-requests-request-id",
         "GET",

@@ -40,7 +40,7 @@ def operations(table: Any) -> dict[tuple[str, str], str]:
     }
 
 
-OURS = ("/analytics/", "/vast/")
+OURS = ("/analytics/", "/vast/", "/api/v1/vast/")
 """Where paths are that the specification does not have."""
 
 PLAYLIST = "/hls.m3u8"

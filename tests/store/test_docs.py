@@ -33,7 +33,7 @@ FEWER_STATUSES = {
 
 
 PLAYLIST = "/hls.m3u8"
-OWN = ("/analytics/", "/vast/", "/events", "/health", "/store/", "/token")
+OWN = ("/analytics/", "/vast/", "/api/v1/vast/", "/events", "/health", "/store/", "/token")
 """What we answer beyond the specification."""
 
 

@@ -26,6 +26,7 @@ async def test_there_is_no_cluster(tams: Tams) -> None:
     del status["metadata"]
     assert status == {"version": __version__, "vast_connected": False, "endpoint": None, "buckets": []}
     assert await tams.get("/vast/buckets") == {"buckets": []}
+    assert await tams.get("/api/v1/vast/buckets") == {"buckets": []}
 
 
 @pytest.mark.parametrize("path", ["/analytics/flow-usage", "/vast/status"])

@@ -55,7 +55,8 @@ async def test_its_status_is_told(tams: Tams, emulator: Any) -> None:
     assert status["vast_connected"] is True
     assert (status["endpoint"], status["buckets"]) == (emulator.endpoint, ["vastdb"])
     assert status["metadata"]["version"] == "5.5.0.0"
-    assert await tams.get("/vast/buckets") == {"buckets": ["vastdb"]}
+    for path in ("/vast/buckets", "/api/v1/vast/buckets"):
+        assert await tams.get(path) == {"buckets": ["vastdb"]}
     emulator.faults.add(Fault("drop", times=None))
     status = await tams.get("/vast/status")
     assert (status["vast_connected"], status["buckets"]) == (False, ["vastdb"])
