@@ -60,6 +60,7 @@ from store.events.desk import open_desk as open_desk
 from store.exposition import CONTENT_TYPE, Alone, Exposition, Source, Together, measured, of_server
 from store.http import utc_now
 from store.logs import lines
+from store.older_surface import surface
 from store.process import Process
 from store.readiness import Check, Readiness
 from store.relaying import relay_settings as relay_settings
@@ -212,7 +213,8 @@ def _assemble(
     operations = Operations(facts, Operator(authenticator, sights), refusals, journal)
     openings = operations.doors() | open_doors(authenticator, settings.base_url()) | _pages(settings)
     openings |= receiver_doors(behind.receiver, plumbing)
-    doors = Doors(openings, behind.media, behind.files, keys, live, pushed)
+    older = surface(settings.base_url(), settings.max_body_bytes)
+    doors = Doors(openings, behind.media, behind.files, keys, live, pushed, older)
     limiter = settings.limits.rate()
     app = ProxyApp(gate, authenticator, plumbing, doors, metadata_url, journal, seen, limiter)
     return Cors(app, settings.cors_origins, (settings.api_key_header,) if settings.api_key_header else ())

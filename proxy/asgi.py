@@ -78,12 +78,20 @@ class Files(Protocol):
         """Send the bytes, or take them in; streaming. Answers its own failures."""
 
 
+class OlderSurface(Protocol):
+    """Requests of older clients, answered by those of an application that it makes of them."""
+
+    def takes(self, scope: Scope) -> bool: ...
+
+    async def __call__(self, app: App, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Doors:
     """Paths that do not pass the gate. `open`: by exact path, for anyone. `media`: signed media, whose
     signature authorises. `files`: media behind unsigned URLs, which the gate admits to. `keys`: the
     key-value API, which has a table and a gate of its own, as has `streams`. `live`: live events, and all
-    other WebSockets."""
+    other WebSockets. `older`: requests that come in again as others."""
 
     open: Mapping[bytes, App]
     media: App | None = None
@@ -91,6 +99,7 @@ class Doors:
     keys: App | None = None
     live: App | None = None
     streams: App | None = None
+    older: OlderSurface | None = None
 
 
 class Limiter(Protocol):
@@ -125,6 +134,10 @@ class ProxyApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request, or one WebSocket."""
+        older = self._doors.older
+        if older is not None and older.takes(scope):
+            await older(self, scope, receive, send)
+            return
         path: bytes = scope["raw_path"]
         if self._doors.streams and path.startswith(STREAM_PREFIXES) and path not in self._doors.open:
             await self._doors.streams(scope, receive, send)

@@ -27,6 +27,8 @@ def refs_of(asked: Asked) -> tuple[list[Ref], list[str]]:
     if rule.check is Check.PUT_FLOW:
         refs += _named(document, {"source_id": "source", "profile_id": "profile"})
         refs += _flow_refs(document.get("flow_collection"))
+    if rule.check is Check.NEW_SOURCE:
+        refs += _named(document, {"id": "source"})
     if rule.check in (Check.NEW_WEBHOOK, Check.PUT_WEBHOOK):
         for name, kind in WATCHED.items():
             refs += [(kind, id) for id in _texts(document.get(name), MOST_IDS)]
@@ -52,11 +54,22 @@ def is_weighty(asked: Asked) -> bool:
         return True
     if rule.check is Check.TAG:
         return asked.params["name"] == AUTH_CLASSES
-    if rule.check in (Check.PUT_FLOW, Check.NEW_WEBHOOK, Check.PUT_WEBHOOK, Check.NEW_PROFILE):
+    if rule.check in _NAMING:
         document = asked.document
         tags = document.get("tags") if isinstance(document, dict) else None
         return isinstance(tags, dict) and AUTH_CLASSES in tags
     return False
+
+
+_NAMING = (
+    Check.PUT_FLOW,
+    Check.NEW_WEBHOOK,
+    Check.PUT_WEBHOOK,
+    Check.NEW_PROFILE,
+    Check.NEW_SOURCE,
+    Check.PUT_SOURCE,
+)
+"""What may say which classes something is to have."""
 
 
 def _named(document: dict[str, Any], kinds: dict[str, str]) -> list[Ref]:

@@ -45,7 +45,7 @@ T = TypeVar("T")
 TRIES = 3
 DEFAULTS = Limits()
 NO_PATH = "There is nothing at this path."
-_CHANGES_CLASSES = (Check.TAG, Check.PUT_FLOW, Check.PUT_WEBHOOK)
+_CHANGES_CLASSES = (Check.TAG, Check.PUT_FLOW, Check.PUT_WEBHOOK, Check.PUT_SOURCE)
 _OWNED = (Check.NEW_WEBHOOK, Check.PUT_WEBHOOK)
 _ON_BACKENDS = (Check.STORAGE, Check.INSTANCE)
 

@@ -54,6 +54,8 @@ class Check(Enum):
     PUT_WEBHOOK = auto()
     NEW_WEBHOOK = auto()
     NEW_PROFILE = auto()
+    NEW_SOURCE = auto()
+    PUT_SOURCE = auto()
 
 
 class Body(Enum):
@@ -165,9 +167,14 @@ RULES: dict[str, Methods] = {
         "PUT": Rule("PUT_webhooks", _R, Target.WEBHOOK, Action.WRITE, "webhookId", Check.PUT_WEBHOOK),
         "DELETE": Rule("DELETE_webhooks-webhookId", _R, Target.WEBHOOK, Action.DELETE, "webhookId"),
     },
-    "/sources": {"GET": _list("GET_sources")},
+    "/sources": {
+        "GET": _list("GET_sources"),
+        "POST": Rule("POST_sources", _W, Target.NOTHING, Action.WRITE, check=Check.NEW_SOURCE),
+    },
     _SOURCE: {
         "GET": Rule("GET_sources-sourceId", _R, Target.SOURCE, Action.READ, "sourceId", body=Body.DOCUMENT),
+        "PUT": Rule("PUT_sources-sourceId", _W, Target.SOURCE, Action.WRITE, "sourceId", Check.PUT_SOURCE),
+        "DELETE": Rule("DELETE_sources-sourceId", _D, Target.SOURCE, Action.DELETE, "sourceId"),
     },
     **_tags(Target.SOURCE, _SOURCE, "sourceId", "sources-sourceId"),
     **_properties(Target.SOURCE, _SOURCE, "sourceId", "sources-sourceId", ("description", "label")),
@@ -229,3 +236,8 @@ RULES: dict[str, Methods] = {
         "PUT": Rule("PUT_media", _W, Target.MEDIA, Action.WRITE, "token"),
     },
 }
+
+EXTENSIONS = frozenset(
+    ("GET_flow-hls", "GET_source-hls", "POST_sources", "PUT_sources-sourceId", "DELETE_sources-sourceId")
+)
+"""Operations on sources and flows that our store has beyond the specification, and others have not."""

@@ -37,6 +37,8 @@ def authorise(asked: Asked, ground: Ground) -> Authorised:
         return Authorised(asked.body, Expect())
     if rule.check is Check.NEW_WEBHOOK:
         return _new_webhook(asked, ground)
+    if rule.check is Check.NEW_SOURCE:
+        return _new_source(asked, ground)
     classes = ground.known.classes.get(asked.target)
     if rule.check is Check.NEW_PROFILE:
         return _new_profile(asked, ground)
@@ -195,6 +197,31 @@ def _new_profile(asked: Asked, ground: Ground) -> Authorised:
     return Authorised(asked.body, Expect())
 
 
+def _new_source(asked: Asked, ground: Ground) -> Authorised:
+    """As the source of a new flow (A7, A8), without the flow."""
+    refuse(None if may_create_source(ground.caller) else "You may not create sources.")
+    document, _ = _created(bodies.document_of(asked.parsed()), ground)
+    source_id = document.get("id")
+    if not isinstance(source_id, str):
+        return Authorised(orjson.dumps(document), Expect())
+    ref: Ref = ("source", source_id)
+    if ref in ground.known.classes:
+        raise BadRequest("`id` is that of a source already.")
+    return Authorised(orjson.dumps(document), Expect({ref: None}))
+
+
+def _put_source(asked: Asked, ground: Ground, classes: Classes) -> Authorised:
+    """All of its properties at once; its classes stay where the body says nothing of them."""
+    document = bodies.document_of(asked.parsed())
+    given = bodies.given_classes(document)
+    after = classes if given is None else given
+    refuse(change_classes(ground.caller, classes, after, ground.denying))
+    if given is None and classes:
+        document = bodies.with_classes(document, classes)
+    spreads = _changed(asked.target, classes, after)
+    return Authorised(orjson.dumps(document), Expect({asked.target: classes}), spreads=spreads)
+
+
 def _watched(document: Mapping[str, Any], ground: Ground) -> None:
     """What a webhook is to tell of must be readable, each by itself. Raises `BadRequest`."""
     caller, known = ground.caller, ground.known.classes
@@ -230,4 +257,5 @@ _CHECKS: dict[Check, _Check] = {
     Check.SEGMENTS: objects.segments,
     Check.STORAGE: objects.storage,
     Check.PUT_WEBHOOK: _put_webhook,
+    Check.PUT_SOURCE: _put_source,
 }

@@ -44,6 +44,7 @@ from store.media.protocol import Media
 from store.media.serve import LocalMedia
 from store.media.signing import Lifetime, Signer, key_of
 from store.metadata.opening import open_metadata
+from store.older_surface import surface
 from store.params import Params
 from store.process import Process
 from store.rate import Rate
@@ -250,12 +251,16 @@ class StoreApp:
         self._streams = StreamApp(running.streams.doors, running.store)
         self._router: Router[Operation] = Router(ROUTES)
         self._max_body_bytes = max_body_bytes
+        self._older = surface(running.store.public_url, max_body_bytes)
         self._pages = documentation(
             TITLE, lambda: describe(TITLE, __version__, running.store.public_url, authorization=False)
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request, or one WebSocket."""
+        if self._older.takes(scope):
+            await self._older(self, scope, receive, send)
+            return
         path: bytes = scope["raw_path"]
         if path == PATH:
             await self._events(Anybody(), scope, receive, send)

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 
 from proxy.errors import BadRequest, NotSupported, UpstreamTimeout
-from proxy.rules import RULES, Body
+from proxy.rules import EXTENSIONS
 from proxy.upstream.answers import Answer, refusal
 from proxy.upstream.changes import Changes
 from proxy.upstream.lookups import Known
@@ -20,10 +20,6 @@ from proxy.upstream.parts import TEMPLATES, Parts
 from proxy.upstream.protocol import MediaFact, Ref, Request, View
 from proxy.upstream.reads import Reads
 from proxy.upstream.urls import Backend
-
-PLAYLISTS = frozenset(
-    rule.operation for methods in RULES.values() for rule in methods.values() if rule.body is Body.PLAYLIST
-)
 
 
 class HttpUpstream:
@@ -40,8 +36,8 @@ class HttpUpstream:
         operation = request.operation
         if operation not in TEMPLATES or "webhooks" in operation:
             raise NotSupported("Webhooks are not kept upstream.")
-        if operation in PLAYLISTS:
-            raise NotSupported("Playlists of this upstream are not made.")
+        if operation in EXTENSIONS:
+            raise NotSupported("The upstream does not support this operation.")
         async with _Deadline(self._deadline_s):
             lacks = (await self._parts.features()).lacks(operation)
             if lacks is not None:

@@ -16,7 +16,7 @@ from store.models.object import INSTANCES_POST, Object
 from store.models.profile import Profile, ProfilePost
 from store.models.segment import BulkFailure, Segment, SegmentPost
 from store.models.service import STORAGE_BACKENDS, Service, ServicePost
-from store.models.source import Source
+from store.models.source import Source, SourcePut
 from store.models.storage import Storage, StoragePost
 from store.models.webhook import WebhookGet, WebhookPost, WebhookPut
 
@@ -135,6 +135,15 @@ SPOKEN: Final[dict[str, Spoken]] = {
     "GET_sources": _listing(
         "List sources", _SOURCES, Source, "label", "reverse_order", *TAGS, "format", "collected_by_ids"
     ),
+    "POST_sources": Spoken(
+        "Create a source that has no flow yet",
+        _SOURCES,
+        body=_a(SourcePut),
+        answers={201: _a(Source)},
+        refuses=(400, 403),
+    ),
+    "PUT_sources-sourceId": _put("Replace what a client may say of a source", _SOURCES, _a(SourcePut)),
+    "DELETE_sources-sourceId": _delete("Delete a source that has no flow", _SOURCES),
     "GET_sources-sourceId": _get("A source", _SOURCES, _a(Source)),
     **_texts("sources-sourceId", "source", _SOURCES),
     "GET_source-hls": Spoken(

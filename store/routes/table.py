@@ -136,8 +136,13 @@ ROUTES: dict[str, Methods] = {
     "/vast/status": {"GET": Operation("GET_vast-status", operators.get_vast_status)},
     "/vast/buckets": {"GET": Operation("GET_vast-buckets", operators.get_vast_buckets)},
     "/api/v1/vast/buckets": {"GET": Operation("GET_api-v1-vast-buckets", operators.get_vast_buckets)},
-    "/sources": {"GET": Operation("GET_sources", sources.get_sources)},
-    **_SOURCE.path("", {"GET": sources.get_source}),
+    "/sources": {
+        "GET": Operation("GET_sources", sources.get_sources),
+        "POST": Operation("POST_sources", sources.post_source),
+    },
+    **_SOURCE.path(
+        "", {"GET": sources.get_source, "PUT": sources.put_source, "DELETE": sources.remove_source}
+    ),
     **_SOURCE.texts(),
     "/sources/{sourceId}/hls.m3u8": {"GET": Operation("GET_source-hls", hls.get_source_playlist)},
     "/flows": {"GET": Operation("GET_flows", flows.get_flows)},

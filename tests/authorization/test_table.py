@@ -138,6 +138,21 @@ async def _joined(proxy: Proxy) -> Params:
     return {"flowId": new_id(), "sourceId": (await _flow(proxy))["sourceId"]}
 
 
+async def _source(proxy: Proxy) -> Params:
+    """A source without flows."""
+    params = {"sourceId": new_id()}
+    await proxy.made("admin", "POST", "/sources", _source_document(params))
+    return params
+
+
+def _source_document(params: Params) -> object:
+    return {
+        "id": params.get("sourceId", new_id()),
+        "format": "urn:x-nmos:format:data",
+        "tags": {"auth_classes": ["t"]},
+    }
+
+
 Setup = Callable[[Proxy], Any]
 Body = Callable[[Params], object]
 
@@ -247,6 +262,9 @@ TABLE = [
     Row("DELETE_webhooks-webhookId", "DELETE", "/service/webhooks/{webhookId}", DELETES, _webhook),
     Row("GET_sources", "GET", "/sources", ALL, _nothing),
     Row("GET_sources-sourceId", "GET", "/sources/{sourceId}", READS),
+    Row("POST_sources", "POST", "/sources", (403, 403, 403, 403, 201), _nothing, _source_document),
+    Row("PUT_sources-sourceId", "PUT", "/sources/{sourceId}", WRITES, _source, _source_document),
+    Row("DELETE_sources-sourceId", "DELETE", "/sources/{sourceId}", DELETES, _source),
     *_properties("source", ("description", "label")),
     Row("GET_flows", "GET", "/flows", ALL, _nothing),
     Row("GET_flows-flowId", "GET", "/flows/{flowId}", READS),

@@ -33,6 +33,7 @@ FEWER_STATUSES = {
 
 
 PLAYLIST = "/hls.m3u8"
+BEYOND = ("POST_sources", "PUT_sources-sourceId", "DELETE_sources-sourceId")
 OWN = ("/analytics/", "/vast/", "/api/v1/vast/", "/events", "/health", "/store/", "/token")
 """What we answer beyond the specification."""
 
@@ -42,7 +43,11 @@ def ours() -> dict[str, Any]:
     """Our own document, without what the specification does not speak of."""
     document = describe("TAMS", "1", "http://tams.test", authorization=False)
     paths = {
-        path: item
+        path: {
+            name: said
+            for name, said in item.items()
+            if not isinstance(said, dict) or said.get("operationId") not in BEYOND
+        }
         for path, item in document["paths"].items()
         if not path.startswith(OWN) and not path.endswith(PLAYLIST)
     }
