@@ -14,7 +14,7 @@ from hypothesis import is_hypothesis_test, settings
 from tests.contract.metadata_support import ENGINES, Database
 
 _MEMORY = Path("/dev/shm")
-_EXAMPLES = {"vast-5.5": 0.06, "vast-5.4": 0.02}
+_EXAMPLES = {"vast-5.5": 0.06, "vast-5.4": 0.01}
 """Of the examples that SQLite is tried with, where each of them takes a hundred times as long."""
 _LEAST_EXAMPLES = 3
 
