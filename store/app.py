@@ -195,6 +195,7 @@ def _key_routes(settings: StoreSettings, store: Store) -> KeyRoutes:
         object_timeout_ns=store.service.min_object_timeout_s * 1_000_000_000,
         now_ns=store.now_ns,
         new_id=store.new_id,
+        accesses=store.accesses,
     )
     limits = KeyLimits(settings.keys.most_bytes, settings.keys.redirect_bytes)
     return KeyRoutes(keys, limits, store.cursor_keys)

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
+from store.domain.accesses import Accesses
 from store.domain.draft import settled
 from store.domain.storage import object_key, resolve_backend
 from store.errors import BadRequest, NotFound, PreconditionFailed, Unavailable
@@ -28,7 +29,8 @@ FOLDER = "keys"
 @dataclass(frozen=True, slots=True)
 class Keys:
     """What keys are kept with. `backend_id`: where long bytes go, None for the default backend. An object
-    that lost its key is removed an hour after: `object_timeout_ns` is the store's time for allocated ones."""
+    that lost its key is removed an hour after: `object_timeout_ns` is the store's time for allocated ones.
+    `accesses` counts signed URLs."""
 
     metadata: Metadata
     backends: Mapping[str, Media]
@@ -36,6 +38,7 @@ class Keys:
     object_timeout_ns: int
     now_ns: Callable[[], int]
     new_id: Callable[[], str]
+    accesses: Accesses
 
     def released_ns(self) -> int:
         """From when on an object that loses its key now counts as allocated."""

@@ -56,8 +56,8 @@ _TYPE_MESSAGES: Final[Mapping[str, str]] = {
 
 def load(body: bytes) -> object:
     """The JSON document in `body`, strictly (RFC 8259, RFC 7493): UTF-8, each key once, no NaN or infinity,
-    no lone surrogates, no NUL, integers of 64 bits, at most `MAX_DEPTH` levels and about `MAX_VALUES` values. Raises
-    `BadRequest`."""
+    no lone surrogates, no NUL, integers of 64 bits, at most `MAX_DEPTH` levels and about `MAX_VALUES` values.
+    Raises `BadRequest`."""
     if not body or body.isspace():
         raise errors.BadRequest("the body is empty; JSON was expected")
     # An upper bound that costs next to nothing; only commas within strings are counted in vain.

@@ -486,6 +486,7 @@ async def test_long_objects_are_fetched_from_the_backend_where_that_is_configure
             assert (head.status_code, head.headers["content-length"]) == (200, str(len(data)))
             known = {"if-none-match": head.headers["etag"]}
             assert (await call(tams, "GET", path(name), headers=known)).status_code == 304
+            assert list(tams.store.accesses.take().values()) == [1]
         assert all("media-1" in str(file) for file in stored(tams))
 
 
