@@ -32,7 +32,15 @@ def demo(url: str, data: Path, *more: str) -> subprocess.CompletedProcess[str]:
 def test_a_minute_goes_as_it_should_and_can_be_repeated(server: Server) -> None:
     first = demo(server.url, server.data)
     assert first.returncode == 0, first.stdout + first.stderr
-    for says in ("1500/1500", "201 x 30", "404 x 9", "403 x 3", "8 of 8 the same", "360 pictures", "no archive"):
+    for says in (
+        "1500/1500",
+        "201 x 30",
+        "404 x 9",
+        "403 x 3",
+        "8 of 8 the same",
+        "360 pictures",
+        "no archive",
+    ):
         assert says in first.stdout
     assert "3 of 3 the same" in first.stdout and "nowhere that it may read" in first.stdout
     assert "WRONG" not in first.stdout
