@@ -158,6 +158,12 @@ class Gate:
             decision.calls += 1
             decision.store_ns += perf_counter_ns() - began_ns
 
+    async def _forward(self, call: Call, request: Request) -> Response:
+        try:
+            return await self._timed(call, self._upstream.call(request))
+        finally:
+            call.decision.calls += request.more_calls
+
     def _look_up(
         self, call: Call, refs: Iterable[Ref], objects: Iterable[str], view: View | None
     ) -> Awaitable[Known]:
@@ -172,7 +178,7 @@ class Gate:
             raise NotFound(NO_PATH)
         view = sight.any if rule.target is Target.BACKENDS else sight.view
         request = Request(rule.operation, call.path, call.params, call.query, b"", view, None, principal.name)
-        response = await self._timed(call, self._upstream.call(request))
+        response = await self._forward(call, request)
         facts = response.facts
         if facts is None:
             return _without_facts(response, rule)
@@ -208,7 +214,7 @@ class Gate:
                 principal.name,
                 owner,
             )
-            response = await self._timed(call, self._upstream.call(request))
+            response = await self._forward(call, request)
             if response.status != 409:
                 return await self._settled(call, principal, sight, allowed, response)
             fresh = True

@@ -1,5 +1,7 @@
 """Does any test notice when a decision is altered? `python -m tests.mutate [module ...]`
 
+Modules are named as below `proxy`: decide, rules, upstream.listing. All of them take some 20 minutes.
+
 Each mutant is a small change of one module that decides; the tests of pure decisions run on it in a process
 of their own. Survivors are printed; those that cannot be told from the original by any test stand in
 `mutants.txt` with the reason. Exit status 1 when another one survives.
@@ -24,9 +26,12 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).parents[1]
-MODULES = ("body", "decide", "facts", "objects", "redact", "rules", "writes")
+MODULES = ("body", "consistency", "decide", "facts", "objects", "redact", "rules", "writes")
+MODULES += ("upstream.listing",)
 TESTS = [f"tests/proxy/test_{n}.py" for n in ("rows", "decide", "redact", "body", "writes", "objects")]
+TESTS += ["tests/proxy/test_consistency.py", "tests/upstream/test_listing.py"]
 OPTIONS = ["-c", os.devnull, "--rootdir", str(ROOT), "--noconftest", "--import-mode=importlib"]
+OPTIONS += ["-p", "pytest_asyncio", "-o", "asyncio_mode=auto"]
 OPTIONS += ["-x", "-q", "-p", "no:cacheprovider", "-W", "ignore"]
 JUSTIFIED = ROOT / "tests" / "mutants.txt"
 SECONDS = 60
@@ -198,7 +203,7 @@ def main(names: list[str]) -> int:
         return 2
     known, count, lived = justified(), 0, []
     for name in names or MODULES:
-        found = list(mutants((ROOT / "proxy" / f"{name}.py").read_text()))
+        found = list(mutants((ROOT / "proxy" / f"{name.replace('.', '/')}.py").read_text()))
         with ThreadPoolExecutor(2) as pool:
             alive = list(pool.map(lambda mutant, name=name: survives(name, mutant[1]), found))
         count += len(found)

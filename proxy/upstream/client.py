@@ -10,6 +10,7 @@ import ssl
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from types import TracebackType
 from urllib.parse import quote, urlsplit
@@ -23,6 +24,8 @@ from proxy.upstream.connection import Broken, Limits, Pool, Raw
 from proxy.upstream.credentials import Credential, Proof
 from proxy.upstream.headers import Base
 
+SENT: ContextVar[list[None] | None] = ContextVar("SENT", default=None)
+"""Grows by one with each call that is made on behalf of a request, where somebody counts."""
 IDEMPOTENT = frozenset(("GET", "PUT", "DELETE"))
 _SKIPPED = ("User-Agent", "Accept", "Content-Type", "Accept-Encoding")
 
@@ -73,6 +76,9 @@ class Client:
         `errors.Unavailable`, `errors.UpstreamTimeout` and `errors.BadUpstream`, the last also for a
         redirect and for credentials that are refused.
         """
+        sent = SENT.get()
+        if sent is not None:
+            sent.append(None)
         proof = await self._credential.proof()
         reply = await self._tried(method, path, body, proof)
         if reply.status == 401 and self._credential.refused(proof):

@@ -15,6 +15,7 @@ from proxy.errors import BadRequest, NotSupported, UpstreamTimeout
 from proxy.rules import EXTENSIONS
 from proxy.upstream.answers import Answer, refusal
 from proxy.upstream.changes import Changes
+from proxy.upstream.client import SENT
 from proxy.upstream.lookups import Known
 from proxy.upstream.parts import TEMPLATES, Parts
 from proxy.upstream.protocol import MediaFact, Ref, Request, View
@@ -38,6 +39,16 @@ class HttpUpstream:
             raise NotSupported("Webhooks are not kept upstream.")
         if operation in EXTENSIONS:
             raise NotSupported("The upstream does not support this operation.")
+        sent: list[None] = []
+        counting = SENT.set(sent)
+        try:
+            return await self._answer(request)
+        finally:
+            SENT.reset(counting)
+            request.more_calls = max(len(sent) - 1, 0)
+
+    async def _answer(self, request: Request) -> Answer:
+        operation = request.operation
         async with _Deadline(self._deadline_s):
             lacks = (await self._parts.features()).lacks(operation)
             if lacks is not None:

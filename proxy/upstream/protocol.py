@@ -38,7 +38,8 @@ class Expect:
 @dataclass(slots=True)
 class Request:
     """One call of an operation, its query decoded. `path` is as the client spelt it. `owner`: who a webhook
-    is to belong to, opaque to the store."""
+    is to belong to, opaque to the store. `more_calls`: how many calls of a store elsewhere it took beyond the
+    first, said by the upstream."""
 
     operation: str
     path: str
@@ -49,6 +50,7 @@ class Request:
     expect: Expect | None = None
     actor: str | None = None
     owner: bytes | None = None
+    more_calls: int = 0
 
 
 class Facts(Protocol):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from starlette.responses import RedirectResponse, Response
 
+from proxy.upstream import listing
 from tests.proxy.support import Proxy, flow_document
 from tests.proxy.support import running as proxied
 from tests.upstream.plain import BACKENDS, Plain
@@ -65,6 +66,23 @@ class TestLists:
         pages = await listed(proxy, "attacker", "/flows?limit=5")
         assert [len(page) for page in pages] == [5, 5, 2]
         assert [name for page in pages for name in page] == expected
+
+    async def test_the_calls_that_a_page_took_are_bounded_and_in_its_record(
+        self, plain: Plain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        records: list[dict[str, Any]] = []
+        monkeypatch.setattr("proxy.app.lines", lambda form: records.extend)
+        async with before(plain, tmp_path) as proxy:
+            holds(plain, *[["a"] if n % 5 == 0 else ["v"] for n in range(60)])
+            await proxy.made("attacker", "GET", "/service")
+            del plain.calls[:]
+            await proxy.made("attacker", "GET", "/flows?limit=5")
+            asked = len(plain.calls)
+            # The upstream's pages have 7 flows, of which at least one is seen.
+            assert 1 < asked <= 6
+            monkeypatch.setattr(listing, "MOST_PAGES", 2)
+            assert (await proxy.call("attacker", "GET", "/flows?limit=5")).status_code == 504
+        assert [record["store_calls"] for record in records[-2:]] == [asked, 2]
 
     async def test_no_page_says_that_hidden_things_follow(self, plain: Plain, proxy: Proxy) -> None:
         holds(plain, *[["a"]] * 5, *[["v"]] * 30)
