@@ -5,22 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import ParamSpec, Protocol, TypeVar
 
-from store.errors import Error, NotFound, Unavailable
-from store.streams.hot import DELETED, HotFile, HotFolder, record_bytes
+from store.errors import BadRequest, NotFound
+from store.streams.commits import Commits, Extent, Waiters
+from store.streams.hot import DELETED, HotFile, HotFolder
 from store.streams.ids import Wanted
 from store.streams.page import Page, joined, most, page
 from store.streams.records import Head
 
 P = ParamSpec("P")
 T = TypeVar("T")
-COMMIT_BYTES = 4 << 20
-PENDING_BYTES = 32 << 20
-"""How much may wait for its commit before who pushes has to wait."""
 _log = logging.getLogger(__name__)
 
 
@@ -28,40 +24,6 @@ class Run(Protocol):
     """Runs a blocking call elsewhere."""
 
     def __call__(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """Where a stream ends: the id of its last entry, and how many entries and bytes there ever were."""
-
-    last: int
-    count: int
-    size_bytes: int
-
-
-class Waiters:
-    """Those who wait for something new."""
-
-    def __init__(self) -> None:
-        self._events: set[asyncio.Event] = set()
-
-    def __len__(self) -> int:
-        return len(self._events)
-
-    @contextlib.contextmanager
-    def waiting(self, event: asyncio.Event | None = None) -> Iterator[asyncio.Event]:
-        """An event that is set whenever there may be something new; clear it before looking."""
-        event = event or asyncio.Event()
-        self._events.add(event)
-        try:
-            yield event
-        finally:
-            self._events.discard(event)
-
-    def wake(self) -> None:
-        """Tell them."""
-        for event in self._events:
-            event.set()
 
 
 class HotLog:
@@ -73,10 +35,7 @@ class HotLog:
         self._run = run
         self._now_ns = now_ns
         self._busy = asyncio.Lock()
-        self._pending: deque[tuple[Sequence[Wanted], asyncio.Future[list[int]]]] = deque()
-        self._pending_bytes = 0
-        self._room = asyncio.Event()
-        self._committing: asyncio.Task[None] | None = None
+        self._commits = Commits(self._write)
         self._pinned = 0
         self._gone = False
 
@@ -100,7 +59,15 @@ class HotLog:
     @property
     def is_used(self) -> bool:
         """Whether anything goes on here."""
-        return bool(self.waiters or self._pending or self._pinned or self._busy.locked())
+        return bool(self.waiters or self._commits.pending or self._pinned or self._busy.locked())
+
+    @property
+    def base(self) -> int:
+        """The id of the last entry that is sealed."""
+        files = self._folder.files
+        if not files:
+            raise NotFound(DELETED)
+        return files[0].head.base
 
     @property
     def extent(self) -> Extent:
@@ -113,59 +80,25 @@ class HotLog:
 
     async def room(self) -> None:
         """Wait while too much is on its way to the disk."""
-        while self._pending_bytes > PENDING_BYTES:
-            self._room.clear()
-            await self._room.wait()
+        await self._commits.room()
 
     def submit(self, wanted: Sequence[Wanted]) -> asyncio.Future[list[int]]:
         """The ids of entries, once all are durable; else none is there. In the order of the calls.
 
         The future raises as `HotFolder.append`, and `errors.BadRequest` for ids that cannot be.
         """
-        future: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
-        # Whoever pushed may be gone by then.
-        future.add_done_callback(lambda done: done.cancelled() or done.exception())
-        if not wanted:
-            future.set_result([])
-            return future
-        self._pending.append((wanted, future))
-        self._pending_bytes += record_bytes(wanted)
-        if self._committing is None:
-            self._committing = asyncio.create_task(self._commit())
-        return future
+        return self._commits.submit(wanted)
 
-    async def _commit(self) -> None:
-        try:
-            while self._pending:
-                async with self._busy:
-                    await self._commit_some()
-        finally:
-            self._committing = None
-
-    async def _commit_some(self) -> None:
-        """One write and one sync for all that waits, within bounds."""
-        batch, size_bytes = [], 0
-        while self._pending and size_bytes < COMMIT_BYTES:
-            wanted, future = self._pending.popleft()
-            batch.append((wanted, future))
-            size_bytes += record_bytes(wanted)
-        futures = [future for _, future in batch]
-        try:
-            outcomes = await self._run(self._folder.append, [wanted for wanted, _ in batch], self._now_ns())
-        except Error as exc:
-            self._gone = self._gone or isinstance(exc, NotFound)
-            _settle(futures, [exc] * len(futures))
-        # Whoever waits must be told, whatever it was; the task's own failure is then logged by the loop.
-        except BaseException:
-            _settle(futures, [Unavailable("The entries could not be written.")] * len(futures))
-            raise
-        else:
-            _settle(futures, outcomes)
-        finally:
-            self._pending_bytes -= size_bytes
-            self._room.set()
-        self._tidy()
-        self.waiters.wake()
+    async def _write(self, calls: Sequence[Sequence[Wanted]]) -> list[list[int] | BadRequest]:
+        async with self._busy:
+            try:
+                return await self._run(self._folder.append, calls, self._now_ns())
+            except NotFound:
+                self._gone = True
+                raise
+            finally:
+                self._tidy()
+                self.waiters.wake()
 
     def read(self, after: int, limit: int, most_bytes: int, floor: int = 0) -> Page | None:
         """Entries after an id, of those that are not sealed yet; None when that is further back.
@@ -199,6 +132,17 @@ class HotLog:
             if last < file.count:
                 break
         return joined(pages)
+
+    def newest(self, count: int, until: int | None) -> int | tuple[int, int]:
+        """Behind which id the newest entries come, of those up to `until`; or how many are missing, and up
+        to which sealed one."""
+        files = self._folder.files
+        for file in reversed(files):
+            there = file.count if until is None else file.behind(until)
+            if there >= count:
+                return file.ids[there - count] - 1
+            count -= there
+        return count, self.base if until is None else min(self.base, until)
 
     async def refresh(self) -> None:
         """Take in what other processes did."""
@@ -251,8 +195,7 @@ class HotLog:
 
     async def close(self) -> None:
         """Finish what is being written, and let go of the files."""
-        if self._committing is not None:
-            await asyncio.wait([self._committing])
+        await self._commits.close()
         async with self._busy:
             self._folder.close()
 
@@ -264,13 +207,3 @@ class HotLog:
 def _within(lengths: Sequence[int], first: int, last: int, most_bytes: int) -> int:
     """As `most`, of no entry if the first is too long."""
     return first if lengths[first] > most_bytes else most(lengths, first, last, most_bytes)
-
-
-def _settle(futures: Sequence[asyncio.Future[list[int]]], outcomes: Sequence[list[int] | Error]) -> None:
-    for future, outcome in zip(futures, outcomes, strict=True):
-        if future.done():
-            continue
-        if isinstance(outcome, Error):
-            future.set_exception(outcome)
-        else:
-            future.set_result(outcome)

@@ -8,8 +8,8 @@ from store.domain.collections import flow_ref, source_ref
 from store.domain.deletions import Deletion, delete_chunk, load_document
 from store.domain.flows import Edit
 from store.metadata.protocol import Metadata
+from store.streams.commits import Extent
 from store.streams.flows import Retention, Stream
-from store.streams.log import Extent
 from store.streams.records import Index
 from store.streams.sealed import Sealed
 from store.timerange import NS_PER_S, TimeRange

@@ -16,6 +16,7 @@ from store.domain.collections import flow_ref
 from store.errors import Error, NotFound
 from store.metadata.protocol import Stale
 from store.streams import retention
+from store.streams.commits import Log
 from store.streams.flows import Retention, Stream, flow_id_of, stream_of
 from store.streams.hot import HotFolder, Sizes
 from store.streams.ids import Wanted
@@ -24,6 +25,7 @@ from store.streams.page import EMPTY, Page
 from store.streams.records import Head
 from store.streams.sealed import Sealed
 from store.streams.sealing import Sealer
+from store.streams.shared import SharedLog
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -44,19 +46,21 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How streams are kept. `retention`: for what a stream leaves open."""
+    """How streams are kept. `retention`: for what a stream leaves open. `shared`: other machines use the same
+    metadata, so that nothing may be hot on this one."""
 
     folder: Path
     backend_id: str | None = None
     retention: Retention = Retention()
     sizes: Sizes = Sizes()
     seal_ns: int = SEAL_NS
+    shared: bool = False
 
 
 @dataclass(slots=True, eq=False)
 class _Open:
     stream: Stream
-    log: HotLog
+    log: Log
     trimmed_s: float = 0.0
     again_s: float = 0.0
     pause_s: float = 0.0
@@ -116,7 +120,7 @@ class Streams:
         """As `append`, once there is room for it: entries are in the order in which this was called."""
         log = await self._log_of(stream)
         await log.room()
-        if len(log.files) > 1:
+        if isinstance(log, HotLog) and len(log.files) > 1:
             self._work.set()
         return log.submit(wanted)
 
@@ -133,7 +137,7 @@ class Streams:
         floor = retention.floor_of(stream.retention, log.extent)
         after = max(after, retention.oldest_ns(stream.retention, self._store.now_ns()) - 1)
         while True:
-            base = log.files[0].head.base if log.files else 0
+            base = log.base
             page = log.read(after, limit, most_bytes, floor)
             if page is not None:
                 return page
@@ -147,17 +151,10 @@ class Streams:
         """The id behind which the newest `count` entries come, of those up to `until` where it is given."""
         log = await self._log_of(stream)
         await log.refresh()
-        files = log.files
-        for file in reversed(files):
-            there = file.count if until is None else file.behind(until)
-            if there >= count:
-                return file.ids[there - count] - 1
-            count -= there
-        if not files:
-            return 0
-        base = files[0].head.base
-        before = base if until is None else min(base, until)
-        return await self._sealed.before_newest(stream.flow_id, count, before)
+        found = log.newest(count, until)
+        if isinstance(found, int):
+            return found
+        return await self._sealed.before_newest(stream.flow_id, *found)
 
     async def newest_until(self, stream: Stream, after: int, until: int) -> Page:
         """The newest entry up to `until`, if it comes after an id."""
@@ -189,7 +186,7 @@ class Streams:
         for each in list(self._open.values()):
             await self._turn(each, 0)
 
-    async def _log_of(self, stream: Stream) -> HotLog:
+    async def _log_of(self, stream: Stream) -> Log:
         found = self._open.get(stream.key)
         if found is not None:
             if found.stream is not stream:
@@ -202,7 +199,11 @@ class Streams:
                 self._open[stream.key] = found
             return found.log
 
-    async def _opened(self, stream: Stream) -> HotLog:
+    async def _opened(self, stream: Stream) -> Log:
+        if self._options.shared:
+            shared = SharedLog(stream, self._sealed, self._sealer)
+            await shared.refresh()
+            return shared
         folder = HotFolder(self._options.folder / folder_name(stream), self._options.sizes)
         log = HotLog(folder, self._run, self._store.now_ns)
 
@@ -248,21 +249,26 @@ class Streams:
     async def _turn(self, each: _Open, older_ns: int) -> None:
         """Seal what is due of one stream, and trim it."""
         log = each.log
-        files = log.files
-        if log.is_gone or not files:
+        if log.is_gone:
             self._open.pop(each.stream.key, None)
             await log.close()
             return
-        if files[-1].count and (not older_ns or self._is_due(files[-1].head.begun_ns, older_ns)):
-            await log.rotate(older_ns)
-        if len(log.files) > 1:
-            stream = await self._current(each)
-            if stream is None:
-                await log.remove()
-                return
-            while await self._sealer.seal(stream, log):
-                continue
+        if isinstance(log, HotLog):
+            await self._seal_some(each, log, older_ns)
         await self._trim(each)
+
+    async def _seal_some(self, each: _Open, log: HotLog, older_ns: int) -> None:
+        newest = log.files[-1]
+        if newest.count and (not older_ns or self._is_due(newest.head.begun_ns, older_ns)):
+            await log.rotate(older_ns)
+        if len(log.files) < 2:
+            return
+        stream = await self._current(each)
+        if stream is None:
+            await log.remove()
+            return
+        while await self._sealer.seal(stream, log):
+            continue
 
     def _is_due(self, begun_ns: int, older_ns: int) -> bool:
         return self._store.now_ns() - begun_ns >= older_ns
@@ -280,7 +286,7 @@ class Streams:
 
     async def _trim(self, each: _Open) -> None:
         now_s = asyncio.get_running_loop().time()
-        if each.stream.retention == Retention() or now_s - each.trimmed_s < TRIM_S:
+        if each.log.is_gone or each.stream.retention == Retention() or now_s - each.trimmed_s < TRIM_S:
             return
         each.trimmed_s = now_s
         store = self._store
@@ -314,9 +320,8 @@ class Streams:
 
     async def _adopt(self, flow_id: str, created_ns: int) -> None:
         each = Stream(flow_id, flow_id, created_ns, self._options.retention)
-        log = await self._log_of(each)
-        if self._is_due(log.files[-1].head.begun_ns, self._options.seal_ns * 3):
-            self._work.set()
+        await self._log_of(each)
+        self._work.set()
 
 
 def folder_name(stream: Stream) -> str:

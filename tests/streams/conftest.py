@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,3 +31,13 @@ async def wire(tams: Tams) -> AsyncIterator[Wire]:
 def later(wire: Wire) -> Wire:
     """The same, on the later wire."""
     return Wire(wire.address, prefix="/ptg")
+
+
+@pytest.fixture
+def emulator() -> Iterator[Any]:
+    """An emulated VAST cluster in a process of its own."""
+    pytest.importorskip("vastdb", reason="vastdb is not installed: pip install -e '.[vast,vast-tests]'")
+    from tests.vast_emulator import EmulatorProcess, Options
+
+    with EmulatorProcess(Options()) as found:
+        yield found

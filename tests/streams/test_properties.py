@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -38,9 +39,9 @@ steps = st.one_of(
 class World:
     """Two processes' worth of streams on one folder, and what a model knows of it."""
 
-    def __init__(self, tams: Tams, folder: Path) -> None:
+    def __init__(self, tams: Tams, folder: Path, *, shared: bool) -> None:
         self.tams = tams
-        self.options = Options(folder, sizes=SIZES)
+        self.options = Options(folder, sizes=SIZES, shared=shared)
         self.writers = [Streams(tams.store, self.options) for _ in range(WRITERS)]
         self.entries: list[tuple[int, bytes]] = []
         self.positions = dict.fromkeys(range(PULLERS), 0)
@@ -87,17 +88,17 @@ class World:
             self.positions[puller] = 0
         elif where == "next":
             found = self.positions[puller] = await streams.last(self.stream)
-            assert found == (ids[-1] if ids else 0)
+            assert found == ids[-1] if ids else found <= self.stream.created_ns
         else:
             self.positions[puller] = await streams.before_newest(self.stream, 3)
             assert [each for each in ids if each > self.positions[puller]] == ids[-3:]
 
 
-async def played(story: list[tuple[Any, ...]]) -> None:
+async def played(story: list[tuple[Any, ...]], *, shared: bool) -> None:
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         tams = await stack.enter_async_context(running_tams(folder))
-        world = World(tams, folder / "hot")
+        world = World(tams, folder / "hot", shared=shared)
         await world.begin()
         for name, *arguments in story:
             await getattr(world, name)(*arguments)
@@ -108,7 +109,23 @@ async def played(story: list[tuple[Any, ...]]) -> None:
             await writer.stop()
 
 
+stories = st.lists(steps, max_size=25)
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(steps, max_size=25))
+@given(stories)
 def test_every_puller_gets_what_comes_after_its_position(story: list[tuple[Any, ...]]) -> None:
-    asyncio.run(played(story))
+    asyncio.run(played(story, shared=False))
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(stories)
+def test_so_does_each_of_a_stream_that_machines_share(story: list[tuple[Any, ...]]) -> None:
+    asyncio.run(played(story, shared=True))
+
+
+@pytest.mark.slow
+@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(stories, st.booleans())
+def test_every_puller_does_in_many_stories(story: list[tuple[Any, ...]], shared: bool) -> None:
+    asyncio.run(played(story, shared=shared))

@@ -1,0 +1,179 @@
+"""One commit for all that waits, and what a log tells of itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from store.errors import BadRequest, Error, Unavailable
+from store.streams.hot import record_bytes
+from store.streams.ids import Wanted
+from store.streams.page import Page
+
+COMMIT_BYTES = 4 << 20
+PENDING_BYTES = 32 << 20
+"""How much may wait for its commit before who pushes has to wait."""
+Write = Callable[[Sequence[Sequence[Wanted]]], Awaitable[list[list[int] | BadRequest]]]
+"""Writes the entries of several calls at once; see `hot.HotFolder.append`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Where a stream ends: the id of its last entry, and how many entries and bytes there ever were."""
+
+    last: int
+    count: int
+    size_bytes: int
+
+
+class Waiters:
+    """Those who wait for something new."""
+
+    def __init__(self) -> None:
+        self._events: set[asyncio.Event] = set()
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    @contextlib.contextmanager
+    def waiting(self, event: asyncio.Event | None = None) -> Iterator[asyncio.Event]:
+        """An event that is set whenever there may be something new; clear it before looking."""
+        event = event or asyncio.Event()
+        self._events.add(event)
+        try:
+            yield event
+        finally:
+            self._events.discard(event)
+
+    def wake(self) -> None:
+        """Tell them."""
+        for event in self._events:
+            event.set()
+
+
+class Commits:
+    """Entries on their way, in the order in which they came."""
+
+    def __init__(self, write: Write) -> None:
+        self._write = write
+        self._waiting: deque[tuple[Sequence[Wanted], asyncio.Future[list[int]]]] = deque()
+        self._bytes = 0
+        self._room = asyncio.Event()
+        self._working: asyncio.Task[None] | None = None
+
+    @property
+    def pending(self) -> bool:
+        """Whether anything is on its way."""
+        return self._working is not None
+
+    async def room(self) -> None:
+        """Wait while too much is on its way."""
+        while self._bytes > PENDING_BYTES:
+            self._room.clear()
+            await self._room.wait()
+
+    def submit(self, wanted: Sequence[Wanted]) -> asyncio.Future[list[int]]:
+        """The ids of entries, once all are durable; else none is there."""
+        future: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
+        # Whoever pushed may be gone by then.
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
+        if not wanted:
+            future.set_result([])
+            return future
+        self._waiting.append((wanted, future))
+        self._bytes += record_bytes(wanted)
+        if self._working is None:
+            self._working = asyncio.create_task(self._work())
+        return future
+
+    async def close(self) -> None:
+        """Finish what is on its way."""
+        if self._working is not None:
+            await asyncio.wait([self._working])
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                await self._commit()
+        finally:
+            self._working = None
+
+    async def _commit(self) -> None:
+        calls, futures, size_bytes = list[Sequence[Wanted]](), list[asyncio.Future[list[int]]](), 0
+        while self._waiting and size_bytes < COMMIT_BYTES:
+            wanted, future = self._waiting.popleft()
+            calls.append(wanted)
+            futures.append(future)
+            size_bytes += record_bytes(wanted)
+        outcomes: Sequence[list[int] | Error] = []
+        try:
+            outcomes = await self._write(calls)
+        except Error as exc:
+            outcomes = [exc] * len(futures)
+        finally:
+            # Whoever waits is told, whatever it was that came in between.
+            missing = [Unavailable("The entries could not be written.")] * (len(futures) - len(outcomes))
+            _settle(futures, [*outcomes, *missing])
+            self._bytes -= size_bytes
+            self._room.set()
+
+
+def _settle(futures: Sequence[asyncio.Future[list[int]]], outcomes: Sequence[list[int] | Error]) -> None:
+    for future, outcome in zip(futures, outcomes, strict=True):
+        if future.done():
+            continue
+        if isinstance(outcome, Error):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
+
+class Log(Protocol):
+    """What is not sealed of a stream, or all of it where nothing waits to be sealed."""
+
+    waiters: Waiters
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the stream has been deleted."""
+
+    @property
+    def is_used(self) -> bool:
+        """Whether anything goes on here."""
+
+    @property
+    def base(self) -> int:
+        """The id of the last entry that is sealed. Raises `errors.NotFound`."""
+
+    @property
+    def extent(self) -> Extent:
+        """Where the stream ends, as far as this process knows. Raises `errors.NotFound`."""
+
+    async def room(self) -> None:
+        """Wait while too much is on its way."""
+
+    def submit(self, wanted: Sequence[Wanted]) -> asyncio.Future[list[int]]:
+        """The ids of entries, once all are durable; else none is there. In the order of the calls."""
+
+    def read(self, after: int, limit: int, most_bytes: int, floor: int = 0) -> Page | None:
+        """Entries after an id, of those that are not sealed; None when that is further back."""
+
+    def newest(self, count: int, until: int | None) -> int | tuple[int, int]:
+        """Behind which id the newest entries come, of those up to `until`; or how many are missing, and up
+        to which sealed one."""
+
+    def is_behind(self) -> bool:
+        """Whether another process may have done something."""
+
+    async def refresh(self) -> None:
+        """Take in what other processes did."""
+
+    async def remove(self) -> None:
+        """The stream is gone."""
+
+    async def close(self) -> None:
+        """Finish what is being written, and let go."""
