@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import secrets
 import sys
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -102,6 +104,28 @@ def _cluster() -> tuple[StoreSettings, VastConfig]:
         return settings, vast_config(settings)
     except InvalidSettings as exc:
         raise _unusable(exc) from exc
+
+
+@app.command()
+def tables(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the tables that the metadata are in, with their rows."""
+    from store import errors, library
+
+    try:
+        settings = parse(StoreSettings)
+        found = asyncio.run(library.tables_of(settings))
+    except InvalidSettings as exc:
+        typer.echo("The settings cannot be used:\n  " + "\n  ".join(exc.problems), err=True)
+        raise typer.Exit(2) from exc
+    except errors.Error as exc:
+        typer.echo(f"error: {exc.summary}", err=True)
+        raise typer.Exit(1) from exc
+    if as_json:
+        typer.echo(json.dumps([asdict(table) for table in found], indent=2))
+        return
+    for table in found:
+        size = "" if table.size_bytes is None else f", {table.size_bytes} bytes"
+        typer.echo(f"{table.schema}.{table.name}: {table.rows} rows{size}")
 
 
 @app.command()

@@ -60,6 +60,45 @@ def ls(
         report.table(shown.columns, [shown.row(each) for each in found])
 
 
+class Figures(StrEnum):
+    """What there are figures about."""
+
+    flow_usage = "flow-usage"
+    storage_usage = "storage-usage"
+    time_range_analysis = "time-range-analysis"
+    catalogue_summary = "catalogue-summary"
+
+
+def urls(
+    client: Client,
+    flow: Annotated[str, typer.Argument(help="The flow's id.")],
+    timerange: Annotated[str, typer.Option(help="Of what in it.")] = "_",
+    object_id: Annotated[str | None, typer.Option("--object", help="Of this object alone.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Print signed URLs of a flow's media, segment by segment. Whoever has one may read what it leads to."""
+    query = {"timerange": str(timerange_of(timerange)), "presigned": "true"}
+    if object_id is not None:
+        query["object_id"] = object_id
+    found = browsing.listed(client, browsing.segments_of(uuid("flow", flow)), query, None)
+    rows = [(s["timerange"], s["object_id"], u["url"]) for s in found for u in s.get("get_urls", ())]
+    if as_json:
+        report.document([{"timerange": span, "object_id": name, "url": url} for span, name, url in rows])
+    else:
+        report.table(("timerange", "object", "url"), rows)
+
+
+def analytics(
+    client: Client, name: Annotated[Figures, typer.Argument(help="Which figures.")], as_json: Json = False
+) -> None:
+    """Print figures about all that is stored; for administrators."""
+    found = client.expect(200, "GET", f"/analytics/{name.value}")
+    if as_json:
+        report.document(found)
+    else:
+        report.table(("figure", "value"), _flattened(found))
+
+
 def _format(name: str) -> str:
     if ":" in name:
         return name

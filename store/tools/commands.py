@@ -18,7 +18,7 @@ from store.tools import ingest as ingesting
 from store.tools import origin, pieces, report
 from store.tools import outgest as outgesting
 from store.tools.arguments import Classes, Json, pairs, timerange_of, timestamp_of, uuid
-from store.tools.browse_commands import ls, rm, share, show
+from store.tools.browse_commands import analytics, ls, rm, share, show, urls
 from store.tools.connection import RETRIES, connected
 from store.tools.cutting import FRAGMENTS, TRANSPORT
 from store.tools.edit_commands import edit
@@ -205,5 +205,5 @@ def _tags(given: list[str], classes: list[str]) -> dict[str, Any]:
 
 def register(app: typer.Typer) -> None:
     """Add the tools to the commands of `tams-store`."""
-    for command in (ingest, outgest, edit, ls, show, rm, share):
+    for command in (ingest, outgest, edit, ls, show, rm, share, urls, analytics):
         app.command(rich_help_panel="Tools")(connected(command))

@@ -41,6 +41,12 @@ OPTIONS: Final[dict[str, tuple[Any, Any]]] = {
         Annotated[Text, _option("token-url", "Where `/token` is, when it is not below the service's URL.")],
         None,
     ),
+    "scope": (
+        Annotated[
+            Text, _option("scope", "The scopes to ask for, spaces between; all of the client's if not said.")
+        ],
+        None,
+    ),
     "user": (Annotated[Text, _option("user", "Log in by HTTP Basic, as this user.")], None),
     "password": (Annotated[Text, _option("password", "The user's password; - asks for it.")], None),
     "token": (Annotated[Text, _option("token", "A bearer token; - asks for it.")], None),
@@ -52,6 +58,7 @@ def access(
     client_id: str | None,
     secret: str | None,
     token_url: str | None,
+    scope: str | None,
     user: str | None,
     password: str | None,
     token: str | None,
@@ -61,7 +68,8 @@ def access(
     if len(given) > 1:
         raise ToolError(f"--{given[0]} and --{given[1]} exclude each other: say who you are in one way")
     if client_id:
-        return ClientCredentials(token_url or url, client_id, _secret(secret, "secret"))
+        scopes = (scope or "").split()
+        return ClientCredentials(token_url or url, client_id, _secret(secret, "secret"), scopes)
     if user:
         return Fixed.basic(user, _secret(password, "password"))
     if token:
