@@ -216,16 +216,6 @@ def _streams(settings: StoreSettings, store: Store) -> Options:
         None if chosen.backend is None else _backend_id(store, chosen.backend, "TAMS_STREAMS__BACKEND")
     )
     retention = Retention(chosen.max_len, chosen.max_age_s, chosen.max_bytes)
-    return Options(settings.data / "streams", backend_id, retention)
-
-
-def _streams(settings: StoreSettings, store: Store) -> Options:
-    """How streams are kept. Raises `InvalidSettings` for a backend that is not there."""
-    chosen = settings.streams
-    backend_id = (
-        None if chosen.backend is None else _backend_id(store, chosen.backend, "TAMS_STREAMS__BACKEND")
-    )
-    retention = Retention(chosen.max_len, chosen.max_age_s, chosen.max_bytes)
     return Options(settings.data / "streams", backend_id, retention, shared=settings.metadata == "vast")
 
 
