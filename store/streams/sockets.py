@@ -13,7 +13,7 @@ from store.streams.flows import Stream
 from store.streams.streams import Streams
 from store.streams.visiting import Refused, Visitor
 
-NORMAL, WRONG_TYPE, MALFORMED, REFUSED, FAULT, LATER = 1000, 1003, 1007, 1008, 1011, 1013
+NORMAL, WRONG_TYPE, MALFORMED, REFUSED, FAULT, RESTART, LATER = 1000, 1003, 1007, 1008, 1011, 1012, 1013
 RECHECK_S = 2.0
 """How often it is asked whether a socket may still do what it does."""
 CLOSE_S = 2.0
@@ -93,6 +93,10 @@ async def served(send: Send, *work: Coroutine[Any, Any, None]) -> None:
         await send({"type": "websocket.accept"})
         tasks += [asyncio.create_task(each) for each in work]
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        # The server has no more time for it, and may have another that has.
+        await _close(send, Closed(RESTART, "The server restarts. Come again."))
+        raise
     finally:
         for task in tasks:
             task.cancel()

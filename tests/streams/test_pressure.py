@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import threading
@@ -165,6 +166,27 @@ async def test_sockets_are_told_when_the_server_stops(tmp_path: Path) -> None:
         Wire(address).socket("/data/s/pull?last_entry_id=0&count=2") as again,
     ):
         assert [each for each, _ in await taken_all(again, 2)] == ids
+
+
+async def test_a_socket_that_is_cut_off_is_told_why(tams: Tams) -> None:
+    app = StoreApp(tams.running, tams.settings.max_body_bytes)
+    tasks: list[asyncio.Task[Any]] = []
+
+    async def noted(scope: Any, receive: Any, send: Any) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        if scope["type"] == "websocket":
+            tasks.append(task)
+        with contextlib.suppress(asyncio.CancelledError):
+            await app(scope, receive, send)
+
+    async with served(noted) as address:
+        wire = Wire(address)
+        await wire.pushed("s", b"a")
+        for way in ("push", "pull"):
+            async with wire.socket(f"/data/s/{way}") as socket:
+                tasks[-1].cancel()
+                assert await closed(socket) == (1012, "The server restarts. Come again.")
 
 
 async def test_a_client_that_breaks_off_leaves_no_half_batch(wire: Wire) -> None:
