@@ -31,7 +31,7 @@ MODULES += ("upstream.listing",)
 TESTS = [f"tests/proxy/test_{n}.py" for n in ("rows", "decide", "redact", "body", "writes", "objects")]
 TESTS += ["tests/proxy/test_consistency.py", "tests/upstream/test_listing.py"]
 OPTIONS = ["-c", os.devnull, "--rootdir", str(ROOT), "--noconftest", "--import-mode=importlib"]
-OPTIONS += ["-p", "pytest_asyncio", "-o", "asyncio_mode=auto"]
+OPTIONS += ["-p", "pytest_asyncio.plugin", "-o", "asyncio_mode=auto"]
 OPTIONS += ["-x", "-q", "-p", "no:cacheprovider", "-W", "ignore"]
 JUSTIFIED = ROOT / "tests" / "mutants.txt"
 SECONDS = 60

@@ -85,7 +85,7 @@ async def fill(
                 at = Place(page_key, start + number, name(rest[number - 1]) if number else None, place.filter)
                 return Filled(found, at, None, page)
             found.append(item)
-        whole = page if start == 0 and len(found) == len(page.items) else None
+        whole = page if start == 0 and all(seen) and len(found) == len(page.items) else None
         if page.next is None:
             return Filled(found, None, whole, page)
         if page.next == page_key:
