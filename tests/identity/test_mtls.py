@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
@@ -21,11 +19,9 @@ from cryptography.x509.oid import NameOID
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from proxy.app import Settings, application
-from store.server import server
+from proxy.app import Settings
 from store.settings import parse
-from store.tls import Certificates
-from store.workers import listen
+from tests.identity.serving import serving
 
 READING = {"TAMS_MTLS__DEFAULT_SCOPES": '["tams-api/read"]', "TAMS_MTLS__GROUPS": '{"camera": ["news"]}'}
 FLOW = "00000000-0000-4000-8000-000000000001"
@@ -94,24 +90,6 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     yield House(folder, ours, foreign)
 
 
-@asynccontextmanager
-async def serving(folder: Path, environ: Mapping[str, str]) -> AsyncIterator[str]:
-    """The product, as it serves with these settings."""
-    settings = parse(Settings, {"TAMS_DATA": str(folder / "data"), **READING, **environ})
-    held = Certificates(settings.tls) if settings.tls.certificate is not None else None
-    made = server(application(settings), "127.0.0.1", 0, certificates=held)
-    (bound,) = listen("127.0.0.1", 0)
-    task = asyncio.create_task(made._serve([bound]))
-    try:
-        async with asyncio.timeout(30):
-            while not made.started:
-                await asyncio.sleep(0.01)
-        yield f"http{'s' if held else ''}://127.0.0.1:{bound.getsockname()[1]}"
-    finally:
-        made.should_exit = True
-        await task
-
-
 def tls(house: House) -> dict[str, str]:
     return {
         "TAMS_TLS__CERTIFICATE": str(house.folder / "server.pem"),
@@ -122,7 +100,7 @@ def tls(house: House) -> dict[str, str]:
 async def test_the_server_itself_verifies_a_certificate_and_its_holder_is_the_caller(
     house: House, tmp_path: Path
 ) -> None:
-    async with serving(tmp_path, tls(house)) as url:
+    async with serving(tmp_path, READING | tls(house)) as url:
         async with httpx.AsyncClient(
             verify=house.client(house.folder / "camera.pem"), trust_env=False
         ) as camera:
@@ -137,7 +115,7 @@ async def test_the_server_itself_verifies_a_certificate_and_its_holder_is_the_ca
 
 
 async def test_a_certificate_of_another_authority_ends_in_the_handshake(house: House, tmp_path: Path) -> None:
-    async with serving(tmp_path, tls(house)) as url:
+    async with serving(tmp_path, READING | tls(house)) as url:
         stranger = house.client(house.folder / "stranger.pem")
         async with httpx.AsyncClient(verify=stranger, trust_env=False) as client:
             with pytest.raises((httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError)):
@@ -145,7 +123,7 @@ async def test_a_certificate_of_another_authority_ends_in_the_handshake(house: H
 
 
 async def test_a_web_socket_is_its_certificates_holder_too(house: House, tmp_path: Path) -> None:
-    async with serving(tmp_path, tls(house)) as url:
+    async with serving(tmp_path, READING | tls(house)) as url:
         live = f"{url.replace('https', 'wss')}/events"
         async with connect(live, ssl=house.client(house.folder / "camera.pem"), proxy=None):
             pass
@@ -169,13 +147,13 @@ async def test_a_front_is_believed_where_it_is_trusted(
     house: House, tmp_path: Path, fronts: str, status: int
 ) -> None:
     environ = {"TAMS_MTLS__HEADER": "Client-Cert", "TAMS_TRUSTED_FRONTS": fronts}
-    async with serving(tmp_path, environ) as url, httpx.AsyncClient(trust_env=False) as client:
+    async with serving(tmp_path, READING | environ) as url, httpx.AsyncClient(trust_env=False) as client:
         assert (await client.get(f"{url}/flows", headers=header(house))).status_code == status
 
 
 async def test_a_header_counts_for_nothing_where_none_is_set(house: House, tmp_path: Path) -> None:
     environ = {"TAMS_TRUSTED_FRONTS": '["127.0.0.1"]'}
-    async with serving(tmp_path, environ) as url, httpx.AsyncClient(trust_env=False) as client:
+    async with serving(tmp_path, READING | environ) as url, httpx.AsyncClient(trust_env=False) as client:
         assert (await client.get(f"{url}/flows", headers=header(house))).status_code == 401
 
 

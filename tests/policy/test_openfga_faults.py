@@ -6,16 +6,20 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from aiohttp import web
 
+from proxy.commands.token import clear_secret
 from proxy.errors import Unavailable
 from proxy.identity.principal import READ, Principal
-from proxy.policy.openfga import ServerDecisions
+from proxy.policy.openfga import PIN_NAME, ServerDecisions, dump_pin
 from proxy.policy.openfga_api import Api, Pin
 from proxy.upstream.credentials import Fixed, Proof
+from tests.identity.serving import serving
 
 STORE, MODEL = "01ARZ3NDEKTSV4RRFFQ69G5FAV", "01ARZ3NDEKTSV4RRFFQ69G5FAW"
 PIN = Pin(STORE, MODEL)
@@ -234,3 +238,44 @@ async def test_more_groups_than_a_server_takes_are_refused_not_asked_in_parts(
             with pytest.raises(Unavailable):
                 await decisions.permissions(who)
             assert "list-objects" not in fake.asked
+
+
+@pytest.fixture
+async def proxy(tmp_path: Path) -> AsyncIterator[tuple[Fake, httpx.AsyncClient]]:
+    """The whole proxy before a fake engine, and a client of it."""
+    fake, data = Fake(), tmp_path / "data"
+    data.mkdir()
+    (data / PIN_NAME).write_bytes(dump_pin(PIN))
+    async with running(fake) as port:
+        environ = {"TAMS_OPENFGA__URL": f"http://127.0.0.1:{port}", "TAMS_OPENFGA__TIMEOUT_S": "0.5"}
+        environ |= {"TAMS_DEMO": "true", "TAMS_ALLOW_BASIC": "true"}
+        async with serving(tmp_path, environ) as url:
+            secret = ("newsroom", clear_secret(data, "newsroom"))
+            async with httpx.AsyncClient(base_url=url, auth=secret, trust_env=False) as client:
+                yield fake, client
+
+
+@pytest.mark.parametrize("name", ["500", "429", "garbage", "as many as the limit", "broken off", "slow"])
+async def test_the_proxy_is_unavailable_and_says_when_to_come_back(
+    proxy: tuple[Fake, httpx.AsyncClient], name: str
+) -> None:
+    """As in the table of faults: 503, no allows, and back by itself."""
+    fake, client = proxy
+    flow = "/flows/00000000-0000-4000-8000-000000000001"
+    held = asyncio.Event()
+
+    async def slow(what: str) -> web.StreamResponse | None:
+        async with asyncio.timeout(20):
+            await held.wait()
+        return None
+
+    fake.fault = FAULTS.get(name, slow)
+    for method, path in (("GET", flow), ("GET", "/flows"), ("PUT", f"{flow}/label"), ("DELETE", flow)):
+        answer = await client.request(method, path, json="x" if method == "PUT" else None)
+        assert answer.status_code == 503, answer.text
+        assert int(answer.headers["retry-after"]) >= 1
+        assert "auth_class" not in answer.text
+    assert (await client.get("/health")).status_code == 200
+    fake.fault = None
+    held.set()
+    assert (await client.get("/flows")).json() == []
