@@ -5,10 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.torture import crash, disk, fuzz, load, power
+from tests.torture import crash, disk, faults, fuzz, load, power
 from tests.torture.report import Report
 
-AREAS = {"crash": crash.run, "power": power.run, "disk": disk.run, "load": load.run, "fuzz": fuzz.run}
+AREAS = {
+    "crash": crash.run,
+    "power": power.run,
+    "disk": disk.run,
+    "faults": faults.run,
+    "load": load.run,
+    "fuzz": fuzz.run,
+}
 
 
 def main() -> int:

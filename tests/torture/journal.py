@@ -47,7 +47,7 @@ class KeyWorker:
     """Overwrites and deletes objects by key."""
 
     def __init__(self, url: str, key: str, prefix: str, random_: random.Random) -> None:
-        self._store = RestStore.create(f"{url}/store", key, max_retries=0)
+        self._store = RestStore.create(f"{url}/store", key, timeout=60, max_retries=0)
         self._prefix = prefix
         self._random = random_
         self._may_be: dict[str, set[bytes | None]] = {}
@@ -71,14 +71,14 @@ class KeyWorker:
         for _ in range(count):
             self.step()
 
-    def try_to_write(self, count: int, refusals: Set[int]) -> int:
+    def try_to_write(self, count: int, refusals: Set[int], size_bytes: int = 5) -> int:
         """Try to write while little or nothing can be kept; how often that was refused.
 
         Raises `Broken` when a write is refused with another status than these.
         """
         refused = 0
         for number in range(count):
-            name, new = f"{self._prefix}{number}", b"tried"
+            name, new = f"{self._prefix}{number}", self._random.randbytes(size_bytes)
             before = self._may_be.get(name, {None})
             self._may_be[name] = before | {new}
             status = self._status_of_put(name, new)
@@ -154,7 +154,7 @@ class FlowWorker:
             if len(self._kept) >= FLOWS and self._random.random() < 0.6:
                 self._delete(*self._kept.pop(self._random.randrange(len(self._kept))))
             else:
-                self._make()
+                self.make()
 
     def check(self) -> None:
         with _gone():
@@ -168,7 +168,8 @@ class FlowWorker:
             for programme, objects in self._kept:
                 self._compare(programme, objects)
 
-    def _make(self) -> None:
+    def make(self) -> None:
+        """Create a programme's flows, and store its media."""
         programme = Programme.new("Torture", 0)
         objects = [self._random.randbytes(self._random.randrange(1, 60_000)) for _ in range(SEGMENTS)]
         self._unsure.append(programme)

@@ -67,13 +67,6 @@ class TestLists:
         assert [len(page) for page in pages] == [5, 5, 2]
         assert [name for page in pages for name in page] == expected
 
-    async def test_a_last_page_of_hidden_things_alone_is_not_handed_on(
-        self, plain: Plain, proxy: Proxy
-    ) -> None:
-        # As many are seen on the upstream's first page as there are hidden ones on its last.
-        found = holds(plain, ["a"], *[["v"]] * 6, ["v"])
-        assert await listed(proxy, "attacker", "/flows") == [found[:1]]
-
     async def test_the_calls_that_a_page_took_are_bounded_and_in_its_record(
         self, plain: Plain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -182,18 +175,6 @@ class TestWhatItLacks:
         assert answer.status_code in (404, 501)
         answer = await proxy.call("admin", "POST", "/service", {"name": "x"})
         assert answer.status_code == 501
-
-    @pytest.mark.parametrize("path", ["/store/objects/x", "/store/objects", "/streams/x", "/data/x"])
-    async def test_what_is_kept_by_the_store_inside_alone_is_not_there(
-        self, plain: Plain, proxy: Proxy, path: str
-    ) -> None:
-        assert (await proxy.call(None, "GET", path)).status_code == 401
-        del plain.calls[:]
-        for method in ("GET", "PUT", "DELETE"):
-            answer = await proxy.call("attacker", method, path, {})
-            assert answer.status_code == 404
-            assert answer.json()["summary"] == "There is nothing at this path."
-        assert plain.calls == []
 
     async def test_a_version_before_6_is_refused(self, plain: Plain, proxy: Proxy) -> None:
         plain.version = "5.1"
