@@ -176,6 +176,9 @@ class _Guard:
 
 def _translated(exc: BaseException) -> Error | None:
     """A failure as ours; None for what is no failure of the upstream, a cancellation above all."""
+    if isinstance(exc, Broken):
+        # Ours alone: outside of here it is one of the errors that have a status.
+        return BadUpstream(exc.summary)
     if isinstance(exc, Error):
         return exc
     if isinstance(exc, aiohttp.ConnectionTimeoutError | aiohttp.ClientConnectorError):

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from proxy.errors import BadUpstream, Unavailable, UpstreamTimeout
+from proxy.errors import STATUS, BadUpstream, Unavailable, UpstreamTimeout
 from proxy.upstream.breaker import FAILURES, FIRST_PAUSE_S, LONGEST_PAUSE_S, Breaker
 from proxy.upstream.client import Client
 from proxy.upstream.connection import Limits
@@ -160,9 +160,10 @@ class TestFailures:
             assert (await client.send(method, "/x", b"{}" if method == "PUT" else None)).body == b"[1]"
             assert len(server.heads) == 2
         async with calling(CUT) as (client, server):
-            with pytest.raises(BadUpstream):
+            with pytest.raises(BadUpstream) as raised:
                 await client.send(method, "/x")
             assert len(server.heads) == 2
+            assert type(raised.value) in STATUS
 
     async def test_a_post_is_never_repeated(self) -> None:
         async with calling(CUT, ok(b"[1]")) as (client, server):
