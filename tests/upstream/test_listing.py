@@ -42,10 +42,12 @@ async def _fill(upstream: Upstream, want: int, place: Place, *, exact: bool = Fa
     return await listing.fill(upstream.fetch, _seen, lambda item: item[0], want, place, exact=exact)
 
 
-async def _pages(upstream: Upstream, wants: list[int]) -> list[list[str]]:
+async def _pages(upstream: Upstream, wants: list[int], *, exact: bool = False) -> list[list[str]]:
     found, place = [], Place()
     for number in range(1000):
-        filled = await _fill(upstream, wants[number % len(wants)], place)
+        filled = await _fill(upstream, wants[number % len(wants)], place, exact=exact)
+        # What is handed on as it came must be what was found, no more and no less.
+        assert filled.whole is None or filled.whole.items == filled.items
         found.append([name for name, _ in filled.items])
         if filled.next is None:
             return found
@@ -66,6 +68,68 @@ def test_pages_are_full_complete_and_end_where_sight_does(
     for number, page in enumerate(pages[:-1]):
         assert len(page) == wants[number % len(wants)]
     assert pages[-1] or not expected
+
+
+@given(lists, st.integers(1, 30), st.lists(st.integers(1, 12), min_size=1, max_size=4))
+def test_an_upstream_that_does_not_filter_as_asked_shows_nothing_hidden(
+    items: list[Item], most: int, wants: list[int]
+) -> None:
+    pages = asyncio.run(_pages(Upstream(items, most), wants, exact=True))
+    assert [name for page in pages for name in page] == [name for name, visible in items if visible]
+    # Only the last page may be empty.
+    assert all(pages[:-1])
+
+
+def test_a_page_is_handed_on_where_it_is_what_was_asked_for() -> None:
+    shown = [("1", True), ("2", True)]
+    assert asyncio.run(_fill(Upstream(shown, 10), 5, Place())).whole is not None
+    assert asyncio.run(_fill(Upstream([*shown, ("3", False)], 10), 5, Place())).whole is None
+    assert asyncio.run(_fill(Upstream(shown, 10), 5, Place(skip=1))).whole is None
+    # As many were found before as the last page has, which is hidden.
+    behind = Upstream([("1", True), ("2", False), ("3", False), ("4", False)], 1)
+    assert asyncio.run(_fill(behind, 5, Place())).whole is None
+
+
+def test_how_much_is_asked_for_follows_what_is_seen() -> None:
+    none_seen = Upstream([(str(n), False) for n in range(400)], 1000)
+    asyncio.run(_fill(none_seen, 5, Place()))
+    assert none_seen.asked == [5, 100, 400]
+    half_seen = Upstream([(str(n), n % 2 == 0) for n in range(400)], 1000)
+    asyncio.run(_fill(half_seen, 40, Place()))
+    assert half_seen.asked == [40, 40, 2]
+    # After the page is full, one more tells whether there is more.
+    rest_hidden = Upstream([("1", True), ("2", False), ("3", False)], 1000)
+    asyncio.run(_fill(rest_hidden, 1, Place()))
+    assert rest_hidden.asked == [1, 1, 100]
+
+
+def test_a_place_holds_where_its_item_is_gone() -> None:
+    upstream = Upstream([(str(n), True) for n in range(6)], 1000)
+    place = Place((), 3, "gone")
+    assert [n for n, _ in asyncio.run(_fill(upstream, 9, place)).items] == ["3", "4", "5"]
+    place = Place((), 5, "1")
+    assert [n for n, _ in asyncio.run(_fill(upstream, 9, place)).items] == ["2", "3", "4", "5"]
+    place = Place((), 9, None)
+    assert asyncio.run(_fill(upstream, 9, place)).items == []
+
+
+def test_the_bounds_are_what_they_are_meant_to_be() -> None:
+    assert listing.limit_of([]) == 100
+    assert listing.limit_of([("limit", "999999999")]) == listing.limit_of([("limit", "9" * 10)]) == 1000
+    assert listing.limit_of([("limit", "000000001")]) == 1
+    name = "x" * 1999
+    assert listing.class_filter(frozenset((name,))) == name
+    assert listing.class_filter(frozenset((name + "x",))) == name + "x"
+    assert listing.class_filter(frozenset((name + "xx",))) is None
+    assert (listing.MOST, listing.MOST_PAGES) == (1000, 1000)
+
+
+def test_a_cursor_of_nobody_is_nobodys() -> None:
+    token = listing.sealed(Place(skip=1), _request(actor=None), SEALER)
+    query = [("label", "x"), ("page", token)]
+    assert listing.place_of(_request(actor=None, query=query), SEALER) == Place(skip=1)
+    with pytest.raises(BadRequest):
+        listing.place_of(_request(actor="None", query=query), SEALER)
 
 
 @given(lists, st.integers(1, 30), st.integers(1, 12), st.data())
