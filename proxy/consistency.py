@@ -62,9 +62,7 @@ def _problems(path: str, method: str, rule: Rule) -> Iterator[str]:
         yield f"the target {rule.target.value} can only be read"
     if not reads and rule.target is Target.NOTHING and rule.check is Check.NOTHING:
         yield "a write on nothing in particular needs a check"
-    if rule.check is not Check.NOTHING and rule.target not in _TARGETS.get(
-        rule.check, frozenset((rule.target,))
-    ):
+    if rule.target not in _TARGETS.get(rule.check, frozenset((rule.target,))):
         yield f"the check {rule.check.name} does not decide on the target {rule.target.value}"
     if rule.target is Target.OBJECT and not reads and rule.check is not Check.INSTANCE:
         yield "only its instances can be changed of an object"
