@@ -100,29 +100,38 @@ class EventRoutes:
         # Something must follow the head, so that whoever stands between lets it through.
         await send({"type": "http.response.body", "body": b": listening\n\n", "more_body": True})
         async with _until_gone(receive, "http.disconnect") as gone:
-            async for told in self._live.messages(listener, position, gone):
-                if not await _sent(
-                    send, {"type": "http.response.body", "body": _lines(told), "more_body": True}
-                ):
-                    return
-            if not gone.done():
-                # Browsers come back by themselves, with the last id; others read why.
-                last = _FAREWELL if self._live.is_ending else b""
-                await _sent(send, {"type": "http.response.body", "body": last})
+            # Also one that is cut off, as by a reload, ends as an answer should.
+            reads = True
+            try:
+                async for told in self._live.messages(listener, position, gone):
+                    if not await _sent(
+                        send, {"type": "http.response.body", "body": _lines(told), "more_body": True}
+                    ):
+                        reads = False
+                        return
+            finally:
+                if reads and not gone.done():
+                    # Browsers come back by themselves, with the last id; others read why.
+                    last = _FAREWELL if self._live.is_ending else b""
+                    await _sent(send, {"type": "http.response.body", "body": last})
 
     async def _socket(self, listener: Listener, position: int, receive: Receive, send: Send) -> None:
         """One text per event, with its id beside the members of a webhook's body. The server's pings are the
         heartbeats; what the client sends is ignored."""
         await send({"type": "websocket.accept"})
         async with _until_gone(receive, "websocket.disconnect") as gone:
-            async for told in self._live.messages(listener, position, gone):
-                if told.mark is not None and not await _sent(send, _text(told)):
-                    return
-            if not gone.done():
-                code, reason = (
-                    (GOING_AWAY, f"{STOPS} {GO_ON}") if self._live.is_ending else (TRY_AGAIN, GO_ON)
-                )
-                await _sent(send, {"type": "websocket.close", "code": code, "reason": reason})
+            reads = True
+            try:
+                async for told in self._live.messages(listener, position, gone):
+                    if told.mark is not None and not await _sent(send, _text(told)):
+                        reads = False
+                        return
+            finally:
+                if reads and not gone.done():
+                    code, reason = (
+                        (GOING_AWAY, f"{STOPS} {GO_ON}") if self._live.is_ending else (TRY_AGAIN, GO_ON)
+                    )
+                    await _sent(send, {"type": "websocket.close", "code": code, "reason": reason})
 
 
 def _listener(caller: Caller, admit: Admit, scope: Scope) -> Listener:

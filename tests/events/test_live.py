@@ -210,3 +210,14 @@ async def test_streams_end_when_the_server_stops_and_none_begins(tams: Tams, soc
     await live.end()
     assert all(stream.ended for stream in streams)
     assert (await listen(app, socket=socket)).status == 503
+
+
+@BOTH
+async def test_a_stream_that_is_cut_off_ends_in_good_order(tams: Tams, socket: bool) -> None:
+    stream = await listen(app_of(tams), "events=flows/created", socket=socket)
+    await tams.flow()
+    await stream.came(1)
+    assert stream.task is not None
+    stream.task.cancel()
+    await asyncio.wait([stream.task])
+    assert stream.task.cancelled() and stream.ended
