@@ -36,7 +36,8 @@ SLOW_WORLDS = 110
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[httpx.Client]:
-    with running() as url, httpx.Client(base_url=url, timeout=30) as client:
+    # Shorter than the time after which a list is cut off without a word: too late is an error, and soon.
+    with running("--request-timeout", "300ms") as url, httpx.Client(base_url=url, timeout=30) as client:
         yield client
 
 
@@ -98,7 +99,7 @@ class Refusal(Exception):
 
 
 class TooLate(Exception):
-    """A server gives up on some circles of tuples after three seconds."""
+    """A server gives up on some circles of tuples."""
 
 
 class Remote:
@@ -209,16 +210,6 @@ def test_worlds_are_various(data: st.DataObject) -> None:
     model, stored, questions = data.draw(worlds())
     assert not validate(model)
     assert len(stored) >= 12 and len(questions) == CASES_OF_A_WORLD
-
-
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
-@given(world=worlds())
-def test_a_few_random_policies_give_the_same_answers(
-    server: httpx.Client, world: tuple[Model, list[Tuple], list[Question]]
-) -> None:
-    tally = Tally()
-    compare(server, world, tally)
-    assert tally.asked <= CASES_OF_A_WORLD
 
 
 @pytest.mark.slow
