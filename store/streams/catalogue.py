@@ -123,7 +123,10 @@ def _changed(before: Document, sid: str, wish: Wish) -> Document:
 
 async def put_document(visitor: Visitor, flow_id: str, body: Document) -> None:
     """Put a flow as the visitor."""
-    checked(await visitor.call(asking("PUT", flow_id, orjson.dumps(body))))
+    answer = await visitor.call(asking("PUT", flow_id, orjson.dumps(body)))
+    if answer.status == 404:
+        raise NotFound(ABSENT)
+    checked(answer)
 
 
 async def ensure(streams: Streams, visitor: Visitor, sid: str) -> Stream:

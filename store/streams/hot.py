@@ -126,6 +126,7 @@ class HotFolder:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             if made:
                 _sync_folder(self.path.parent)
+                _sync_folder(self.path.parent.parent)
             with self._locked():
                 self._look()
                 if not self.files:

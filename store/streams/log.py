@@ -153,7 +153,7 @@ class HotLog:
                 return
             await self._run(self._folder.refresh)
             self._gone = self._gone or not self._folder.files
-        self._tidy()
+            self._tidy()
         self.waiters.wake()
 
     def is_behind(self) -> bool:
@@ -178,7 +178,8 @@ class HotLog:
                 yield alone
         finally:
             self._pinned -= 1
-            self._tidy()
+            if not self._busy.locked():
+                self._tidy()
 
     async def drop(self, file: HotFile) -> None:
         """Remove a sealed file."""
@@ -190,7 +191,7 @@ class HotLog:
         async with self._busy:
             await self._run(self._folder.remove)
             self._gone = True
-        self._tidy()
+            self._tidy()
         self.waiters.wake()
 
     async def close(self) -> None:
@@ -200,6 +201,7 @@ class HotLog:
             self._folder.close()
 
     def _tidy(self) -> None:
+        """Close what is gone, while no thread is at the folder."""
         if not self._pinned:
             self._folder.close_retired()
 

@@ -22,7 +22,7 @@ from store.streams.hot import HotFolder, Sizes
 from store.streams.ids import Wanted
 from store.streams.log import HotLog
 from store.streams.page import EMPTY, Page
-from store.streams.records import Head
+from store.streams.records import HOT_HEADER_BYTES, Head
 from store.streams.sealed import Sealed
 from store.streams.sealing import Sealer
 from store.streams.shared import SharedLog
@@ -38,6 +38,8 @@ SCAN_S = 5.0
 TRIM_S = 5.0
 TURNS = 4
 """Streams that are sealed at once."""
+SWEPT = 100
+"""Hot logs of which it is asked at once whether their flow is still there."""
 MOST_PAUSE_S = 30.0
 IDLE = 256
 """Logs that are kept open though nobody uses them."""
@@ -79,6 +81,7 @@ class Streams:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="streams")
         self._tasks: list[asyncio.Task[None]] = []
         self._work = asyncio.Event()
+        self._swept = 0
         self._turns = asyncio.Semaphore(TURNS)
 
     def start(self) -> None:
@@ -304,24 +307,39 @@ class Streams:
         """Take care of what dead processes left, and of streams whose flow has gone."""
         while True:
             with _logged("looking for hot logs"):
-                for flow_id, created_ns in await self._run(self._folders):
-                    if (flow_id, created_ns) not in self._open:
-                        await self._adopt(flow_id, created_ns)
+                found = await self._run(self._folders)
+                for key, is_hot in found.items():
+                    if is_hot and key not in self._open:
+                        await self._adopt(*key)
+                await self._sweep([key for key in found if key not in self._open])
             await asyncio.sleep(SCAN_S)
 
-    def _folders(self) -> list[tuple[str, int]]:
-        """The streams that have something hot."""
-        found = []
+    def _folders(self) -> dict[tuple[str, int], bool]:
+        """The streams that have a hot log here, and whether anything is in it."""
+        found = {}
         for path in self._options.folder.glob("*.*"):
             flow_id, _, created = path.name.partition(".")
-            if created.isdigit() and any(each.stat().st_size > 64 for each in path.glob("*.log")):
-                found.append((flow_id, int(created)))
+            if created.isdigit():
+                sizes = [each.stat().st_size for each in path.glob("*.log")]
+                found[flow_id, int(created)] = any(size > HOT_HEADER_BYTES for size in sizes)
         return found
 
     async def _adopt(self, flow_id: str, created_ns: int) -> None:
-        each = Stream(flow_id, flow_id, created_ns, self._options.retention)
-        await self._log_of(each)
+        await self._log_of(Stream(flow_id, flow_id, created_ns, self._options.retention))
         self._work.set()
+
+    async def _sweep(self, keys: Sequence[tuple[str, int]]) -> None:
+        """Remove the hot logs of flows that have gone, some at a time."""
+        some = keys[self._swept : self._swept + SWEPT]
+        self._swept = self._swept + SWEPT if len(some) == SWEPT else 0
+        rows = await self._store.metadata.rows([flow_ref(flow_id) for flow_id, _ in some])
+        for flow_id, created_ns in some:
+            row = rows.get(flow_ref(flow_id))
+            if (row is None or row.created_ns != created_ns) and (flow_id, created_ns) not in self._open:
+                stream = Stream(flow_id, flow_id, created_ns, self._options.retention)
+                await self._run(
+                    HotFolder(self._options.folder / folder_name(stream), self._options.sizes).remove
+                )
 
 
 def folder_name(stream: Stream) -> str:

@@ -1,0 +1,195 @@
+"""What a process finds that another left: torn records, half a seal, flows that have gone."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from store.streams import sealing
+from store.streams.catalogue import Wish, put
+from store.streams.flows import Stream
+from store.streams.hot import HotFolder, Sizes
+from store.streams.ids import Wanted
+from store.streams.log import HotLog
+from store.streams.streams import Options, Streams, folder_name
+from store.streams.visiting import Anyone
+from tests.store.harness import Tams
+
+SIZES = Sizes(entries=4, file_bytes=400)
+
+
+class House:
+    """A stream on a folder, and processes that come and go."""
+
+    def __init__(self, tams: Tams, folder: Path) -> None:
+        self.tams = tams
+        self.options = Options(folder, sizes=SIZES)
+        self.stream: Stream
+
+    async def process(self) -> Streams:
+        """A process that begins."""
+        streams = Streams(self.tams.store, self.options)
+        if not hasattr(self, "stream"):
+            await put(Anyone(self.tams.store), "s", Wish(), merge=False)
+            self.stream = await streams.find("s")
+        return streams
+
+    @property
+    def folder(self) -> Path:
+        """Where the stream's hot log is."""
+        return self.options.folder / folder_name(self.stream)
+
+    def newest(self) -> Path:
+        """The file that is appended to."""
+        return max(self.folder.glob("*.log"))
+
+    async def found(self, streams: Streams) -> list[tuple[int, bytes]]:
+        """All that can be read."""
+        found: list[tuple[int, bytes]] = []
+        while True:
+            page = await streams.read(self.stream, found[-1][0] if found else 0, 100, 1 << 20)
+            if not page.ids:
+                return found
+            found += page.entries()
+
+    async def pushed(self, streams: Streams, *entries: bytes) -> list[tuple[int, bytes]]:
+        """Entries with their ids."""
+        ids = [(await streams.append(self.stream, [Wanted(each)]))[0] for each in entries]
+        return list(zip(ids, entries, strict=True))
+
+
+@pytest.fixture
+def house(tams: Tams, tmp_path: Path) -> House:
+    return House(tams, tmp_path / "hot")
+
+
+@pytest.mark.parametrize(
+    "torn", [b"\0", b"\xff" * 200, bytes(4096), None], ids=["short", "noise", "zeros", "part"]
+)
+async def test_a_torn_record_is_cut_off(house: House, torn: bytes | None) -> None:
+    streams = await house.process()
+    entries = await house.pushed(streams, b"a", b"b")
+    await streams.stop()
+    path = house.newest()
+    whole = path.read_bytes()
+    # The last record again, without its end.
+    path.write_bytes(whole + (whole[-20:-5] if torn is None else torn))
+    streams = await house.process()
+    assert await house.found(streams) == entries
+    entries += await house.pushed(streams, b"c")
+    assert await house.found(streams) == entries
+    other = await house.process()
+    assert await house.found(other) == entries
+    await streams.stop()
+    await other.stop()
+
+
+async def test_a_file_without_its_header_is_put_aside(house: House) -> None:
+    streams = await house.process()
+    entries = await house.pushed(streams, b"a", b"b")
+    await streams.stop()
+    (house.folder / f"{int(house.newest().stem) + 1:016d}.log").write_bytes(b"")
+    streams = await house.process()
+    assert await house.found(streams) == entries
+    entries += await house.pushed(streams, *(b"%d" % number for number in range(9)))
+    assert await house.found(streams) == entries
+    await streams.stop()
+
+
+STEPS = ["place", "write", "register", "drop"]
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("after", [False, True])
+async def test_a_seal_that_was_cut_off_is_done_again(
+    house: House, monkeypatch: pytest.MonkeyPatch, step: str, after: bool
+) -> None:
+    """The process dies before a step of sealing, or right after it."""
+    streams = await house.process()
+    entries = await house.pushed(streams, *(b"%d" % number for number in range(10)))
+
+    class Died(Exception):
+        pass
+
+    owner: Any = HotLog if step == "drop" else sealing.Sealer
+    work = getattr(owner, step)
+
+    async def dying(*arguments: Any) -> Any:
+        if after:
+            await work(*arguments)
+        raise Died
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, step, dying)
+        with pytest.raises(Died):
+            await streams.flush()
+    await streams.stop()
+    streams = await house.process()
+    assert await house.found(streams) == entries
+    await streams.flush()
+    assert await house.found(streams) == entries
+    segments = await house.tams.segments(house.stream.flow_id)
+    assert sum(each["sample_count"] for each in segments) == 10
+    assert len(list(house.folder.glob("*.log"))) == 1
+    entries += await house.pushed(streams, b"more")
+    assert await house.found(streams) == entries
+    await streams.stop()
+
+
+async def test_a_log_that_was_lost_goes_on_behind_what_is_sealed(house: House) -> None:
+    streams = await house.process()
+    entries = await house.pushed(streams, *(b"%d" % number for number in range(10)))
+    await streams.flush()
+    await streams.stop()
+    HotFolder(house.folder, SIZES).remove()
+    streams = await house.process()
+    assert await house.found(streams) == entries
+    assert await streams.last(house.stream) == entries[-1][0]
+    entries += await house.pushed(streams, b"more")
+    assert await house.found(streams) == entries
+    await streams.stop()
+
+
+async def until(claim: Any) -> None:
+    async with asyncio.timeout(20):
+        while not claim():
+            await asyncio.sleep(0.02)
+
+
+async def test_a_new_process_seals_what_a_dead_one_left(house: House) -> None:
+    streams = await house.process()
+    entries = await house.pushed(streams, b"a", b"b")
+    await streams.stop()
+    streams = await house.process()
+    streams.start()
+    async with asyncio.timeout(20):
+        while not await house.tams.segments(house.stream.flow_id):
+            await asyncio.sleep(0.05)
+    assert await house.found(streams) == entries
+    await streams.stop()
+
+
+async def test_the_log_of_a_flow_that_has_gone_goes_too(house: House) -> None:
+    streams = await house.process()
+    await house.pushed(streams, b"a")
+    await house.tams.delete(f"/flows/{house.stream.flow_id}")
+    await streams.flush()
+    assert not house.folder.exists()
+    await streams.stop()
+    streams = await house.process()
+    house.folder.mkdir(parents=True)
+    streams.start()
+    await until(lambda: not house.folder.exists())
+    await streams.stop()
+
+
+async def test_a_foreign_segment_in_the_way_loses_nothing(house: House) -> None:
+    streams = await house.process()
+    entries = await house.pushed(streams, *(b"%d" % number for number in range(6)))
+    await house.tams.segment(house.stream.flow_id, "[0:0_9000000000:0)")
+    await streams.flush()
+    assert await house.found(streams) == entries
+    await streams.stop()
