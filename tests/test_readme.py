@@ -120,7 +120,11 @@ def test_every_setting_stands_in_the_table_with_its_default() -> None:
 
 
 def test_no_other_setting_is_named() -> None:
-    assert set(re.findall(r"\bTAMS_[A-Z_]+\b", README)) <= {*settings(Settings), "TAMS_CONFIG", "TAMS_ENV_FILE"}
+    assert set(re.findall(r"\bTAMS_[A-Z_]+\b", README)) <= {
+        *settings(Settings),
+        "TAMS_CONFIG",
+        "TAMS_ENV_FILE",
+    }
 
 
 def test_its_example_of_a_tams_elsewhere_is_accepted(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ class Lanes:
         self._retries = dict(progress.retries)
         self._streak = progress.streak
         self._resume_ns = progress.resume_ns
+        self._streak_before: dict[int, int] = {}
         self._order: deque[int] = deque()
         self._open: dict[int, str] = {}
         self._lanes: dict[str, _Lane] = {}
@@ -101,6 +102,7 @@ class Lanes:
         while self._ready and self._going < most:
             sequence = heappop(self._ready)[1]
             self._lanes[self._open[sequence]].busy = True
+            self._streak_before[sequence] = self._streak
             self._going += 1
             taken.append(sequence)
         return taken
@@ -121,6 +123,7 @@ class Lanes:
             self._streak = 0
         self._retries.pop(sequence, None)
         lane = self._open.pop(sequence)
+        del self._streak_before[sequence]
         self._going -= 1
         held = self._lanes[lane]
         held.busy = False
@@ -140,8 +143,13 @@ class Lanes:
         asked_ns = now_ns + int(wait_s * NS)
         next_ns = max(asked_ns, now_ns + self._schedule.wait_ns(attempts, self._chance()))
         self._retries[sequence] = Retry(attempts, known.since_ns if known else now_ns, next_ns)
-        self._streak += 1
-        self._resume_ns = max(asked_ns, now_ns + self._schedule.wait_ns(self._streak, self._chance()))
+        # What was under way at the same time tells nothing new: a receiver that is down for a moment would
+        # otherwise be left alone for hours.
+        if self._streak_before[sequence] == self._streak:
+            self._streak += 1
+            self._resume_ns = max(asked_ns, now_ns + self._schedule.wait_ns(self._streak, self._chance()))
+        else:
+            self._resume_ns = max(asked_ns, self._resume_ns)
         self._again(sequence, next_ns)
 
     def postponed(self, sequence: int, now_ns: int) -> None:
@@ -162,6 +170,7 @@ class Lanes:
 
     def _again(self, sequence: int, next_ns: int) -> None:
         self._lanes[self._open[sequence]].busy = False
+        del self._streak_before[sequence]
         self._going -= 1
         heappush(self._later, (next_ns, sequence))
 

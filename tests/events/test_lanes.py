@@ -137,6 +137,19 @@ def test_a_receiver_that_is_down_is_tried_by_one_delivery_at_a_time() -> None:
     assert len(one.take(now + 3600 * NS, 10)) == 3
 
 
+def test_deliveries_that_fail_at_once_count_as_one_failure() -> None:
+    one = lanes()
+    for number in range(1, 9):
+        one.offer(number, str(number))
+    assert len(one.take(0, 8)) == 8
+    for number in range(1, 9):
+        one.failed(number, 0)
+    assert one.next_ns() == 5 * NS
+    (again,) = one.take(5 * NS, 8)
+    one.failed(again, 5 * NS)
+    assert one.next_ns() == 20 * NS
+
+
 def test_a_receiver_says_when_to_come_again() -> None:
     one = lanes()
     one.offer(1, "a")
