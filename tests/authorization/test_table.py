@@ -14,6 +14,8 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from proxy.rules import EXTENSIONS
+from tests.proxy import support
 from tests.proxy.support import (
     OPEN,
     OWN,
@@ -342,6 +344,7 @@ CELLS = [
 async def test_every_actor_gets_the_answer_of_the_table(
     proxy: Proxy, row: Row, actor: str, status: int
 ) -> None:
+    _only_where_it_is(row)
     params = await row.setup(proxy)
     answer = await _tried(proxy, actor, row, params)
     assert answer.status_code == status, answer.text
@@ -352,6 +355,12 @@ async def test_every_actor_gets_the_answer_of_the_table(
     if status == 404 and row.absent:
         absent = await _tried(proxy, actor, row, {name: new_id() for name in params})
         assert told(answer) == told(absent)
+
+
+def _only_where_it_is(row: Row) -> None:
+    """Leave out what a store elsewhere has not (its own tests say what that answers)."""
+    if row.operation in EXTENSIONS and running is not support.running:
+        pytest.skip("a TAMS elsewhere does not have this")
 
 
 async def _tried(proxy: Proxy, actor: str | None, row: Row, params: Params) -> httpx.Response:
@@ -370,6 +379,7 @@ def _spelt(path: str, params: Params) -> str:
 
 @pytest.mark.parametrize("row", TABLE, ids=[row.label for row in TABLE])
 async def test_nobody_gets_anything_without_a_token(proxy: Proxy, row: Row) -> None:
+    _only_where_it_is(row)
     params = await row.setup(proxy)
     answer = await _tried(proxy, None, row, params)
     assert answer.status_code == 401
