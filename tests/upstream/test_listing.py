@@ -90,6 +90,14 @@ def test_a_page_is_handed_on_where_it_is_what_was_asked_for() -> None:
     assert asyncio.run(_fill(behind, 5, Place())).whole is None
 
 
+def test_an_exact_page_is_refilled_where_something_of_it_is_hidden_or_nothing_is_left() -> None:
+    upstream = Upstream([("1", True), ("2", False), ("3", True), ("4", True)], 2)
+    filled = asyncio.run(_fill(upstream, 2, Place(), exact=True))
+    assert [name for name, _ in filled.items] == ["1", "3"]
+    filled = asyncio.run(_fill(upstream, 2, Place(skip=2), exact=True))
+    assert [name for name, _ in filled.items] == ["3", "4"]
+
+
 def test_how_much_is_asked_for_follows_what_is_seen() -> None:
     none_seen = Upstream([(str(n), False) for n in range(400)], 1000)
     asyncio.run(_fill(none_seen, 5, Place()))
@@ -213,5 +221,6 @@ def test_a_cursor_comes_back_for_the_same_reader_and_query_alone() -> None:
 
 def test_a_filter_that_is_too_long_for_a_url_is_left_out() -> None:
     assert listing.class_filter(frozenset("ab")) == "a,b"
+    assert listing.class_filter(frozenset("a")) == "a"
     assert listing.class_filter(frozenset()) is None
     assert listing.class_filter(frozenset(f"class-{n}" for n in range(1000))) is None
