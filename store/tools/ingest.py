@@ -18,7 +18,7 @@ from store.tools.errors import ToolError, Unreadable
 from store.tools.flows import Carrier, Flows, Naming, Wanted, differences, of_feed, over
 from store.tools.pieces import Feed, Piece
 from store.tools.probe import Probe, probe
-from store.tools.timing import NOUGHT, Gaps, Kept, Place, Timeline, whole
+from store.tools.timing import NOUGHT, Gaps, Kept, Place, Timeline, spanned
 from store.tools.upload import Uploader
 
 ENDS_BYTES = 1 << 20
@@ -83,17 +83,18 @@ def run(client: Client, feeds: Sequence[Feed], plan: Plan, progress: Progress) -
     with ThreadPoolExecutor(len(feeds)) as pool:
         running = [pool.submit(_feed, client, feed, plan, offset, progress) for feed in feeds]
         done = [each.result() for each in running]
-    _collect(client, feeds, plan, done)
-    return done
+    return [*done, *_collect(client, feeds, plan, done)]
 
 
-def _collect(client: Client, feeds: Sequence[Feed], plan: Plan, done: Sequence[Done]) -> None:
+def _collect(client: Client, feeds: Sequence[Feed], plan: Plan, done: Sequence[Done]) -> Iterator[Done]:
     """A multi flow for each variant whose sound comes apart from its pictures."""
     sound = [d.flow for f, d in zip(feeds, done, strict=True) if f.kind == "audio"]
     pictures = [d.flow for f, d in zip(feeds, done, strict=True) if f.kind != "audio"]
     if sound:
         for number, flow in enumerate(pictures):
-            ensure(client, over(plan.naming, plan.wanted, [flow, *sound], number))
+            whole = over(plan.naming, plan.wanted, [flow, *sound], number)
+            ensure(client, whole)
+            yield Done(whole, extent=spanned(each.extent for each in done))
 
 
 def _feed(client: Client, feed: Feed, plan: Plan, offset: Fraction, progress: Progress) -> Done:
@@ -117,7 +118,7 @@ def _feed(client: Client, feed: Feed, plan: Plan, offset: Fraction, progress: Pr
             _know_inits(uploader, listed)
             for piece, probed, place, there in _placed(chain([first], pieces), found, timeline):
                 done.size_bytes += piece.size_bytes
-                done.extent = whole((done.extent, place.timerange))
+                done.extent = spanned((done.extent, place.timerange))
                 if there:
                     done.there += 1
                     told(piece.size_bytes)

@@ -17,7 +17,7 @@ from store.tools.errors import Broken, ToolError, Unreadable
 from store.tools.fetching import Fetched, Fetcher, Segment, check
 from store.tools.origin import Origin, Track
 from store.tools.selecting import Selection, Shot, decodable, select
-from store.tools.timing import Gaps, nanoseconds
+from store.tools.timing import WRAP, Gaps, nanoseconds
 
 FORMATS = {
     ".ts": "mpegts",
@@ -220,6 +220,8 @@ class Lane:
         for packet in container.demux(streams):
             if packet.pts is not None and packet.dts is not None:
                 packets[places[packet.stream.index]].append(packet)
+        if container.format.name == "mpegts":
+            _turn(packets, segment)
         kept: list[Timed] = []
         for place, (stream, each) in enumerate(zip(streams, packets, strict=True)):
             chosen = self._video(segment, each, last) if stream.type == "video" else _sound(segment, each)
@@ -288,6 +290,18 @@ class Lane:
                     raise Broken(f"{segment.timerange}: its pictures overlap those before it")
             self._last[place] = packet.dts
             yield Timed(packet.dts * base, packet, self._pipes[place])
+
+
+def _turn(streams: Sequence[Sequence[Any]], segment: Segment) -> None:
+    """Bring the clock of a transport stream into the turn that the segment speaks of."""
+    first = min((packet for each in streams for packet in each), key=lambda p: p.pts, default=None)
+    start_ns = segment.own.first_ns
+    if first is None or start_ns is None:
+        return
+    turns = round((Fraction(start_ns, NS_PER_S) - first.pts * Fraction(first.time_base)) / WRAP)
+    for packet in (packet for each in streams for packet in each) if turns else ():
+        ticks = int(turns * WRAP / packet.time_base)
+        packet.pts, packet.dts = packet.pts + ticks, packet.dts + ticks
 
 
 def _chained(first: Timed, rest: Iterator[Timed]) -> Iterator[Timed]:

@@ -141,7 +141,10 @@ def _extent(name: str, stream: Any, timings: list[Timing], breaks: bool, contain
     picture = last[1] or _duration(stream, timings)
     if not picture:
         raise Unreadable(f"{name}: how long its last picture is shown cannot be told")
-    return Extent(start, last[0] + picture, picture, WRAP if container == "video/mp2t" else None, breaks)
+    wraps = WRAP if container == "video/mp2t" else None
+    # FFmpeg counts what is just before the clock starts again from there, backwards; the media say otherwise.
+    turn = WRAP if wraps is not None and start < 0 else 0
+    return Extent(start + turn, last[0] + picture + turn, picture, wraps, breaks)
 
 
 def _duration(stream: Any, timings: list[Timing]) -> Fraction:

@@ -155,7 +155,7 @@ def nanoseconds(time: Fraction) -> int:
     return time.numerator * NS_PER_S // time.denominator
 
 
-def whole(extents: Iterable[TimeRange]) -> TimeRange:
+def spanned(extents: Iterable[TimeRange]) -> TimeRange:
     """The shortest range with all of these."""
     total = TimeRange(0, 0)
     for each in extents:

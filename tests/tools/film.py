@@ -67,3 +67,37 @@ def look(path: Path) -> Shown:
             else:
                 sound.append(time)
     return Shown(pictures, sound)
+
+
+def turned(stream: bytes, ticks: int) -> bytes:
+    """A transport stream whose clock is ahead by so many ticks of 90 kHz, and begins again after 2^33."""
+    data = bytearray(stream)
+    for at in range(0, len(data), 188):
+        begins, control = data[at + 1] & 0x40, data[at + 3] >> 4 & 3
+        place = at + 4 + (1 + data[at + 4] if control & 2 else 0)
+        if begins and control & 1 and data[place : place + 3] == b"\x00\x00\x01":
+            for number in range({2: 1, 3: 2}.get(data[place + 7] >> 6, 0)):
+                _turn(data, place + 9 + 5 * number, ticks)
+    return bytes(data)
+
+
+def _turn(data: bytearray, at: int, ticks: int) -> None:
+    """Change a time stamp of a packetised elementary stream (ISO/IEC 13818-1 2.4.3.7)."""
+    high, middle = data[at] >> 1 & 7, int.from_bytes(data[at + 1 : at + 3]) >> 1
+    low = int.from_bytes(data[at + 3 : at + 5]) >> 1
+    time = ((high << 30 | middle << 15 | low) + ticks) % (1 << 33)
+    data[at] = data[at] & 0xF1 | (time >> 30) << 1
+    data[at + 1 : at + 3] = ((time >> 15 & 0x7FFF) << 1 | 1).to_bytes(2)
+    data[at + 3 : at + 5] = ((time & 0x7FFF) << 1 | 1).to_bytes(2)
+
+
+def only(film: Path, kind: str, target: Path) -> Path:
+    """One essence of a film, "video" or "audio", in a file of its own."""
+    with av.open(str(film)) as given, av.open(str(target), "w") as out:
+        (stream,) = [each for each in given.streams if each.type == kind]
+        copied = out.add_stream_from_template(stream)
+        for packet in given.demux(stream):
+            if packet.dts is not None:
+                packet.stream = copied
+                out.mux(packet)
+    return target

@@ -16,7 +16,7 @@ from store.client.tams import Client, Fixed, Refused, fetch  # noqa: E402
 from store.tools import connection, ingest, pieces  # noqa: E402
 from store.tools.cutting import cut  # noqa: E402
 from store.tools.flows import Naming, Wanted  # noqa: E402
-from tests.tools.film import look, make  # noqa: E402
+from tests.tools.film import look, make, only, turned  # noqa: E402
 from tests.tools.places import Place, running  # noqa: E402
 
 
@@ -258,3 +258,58 @@ def test_deleting_and_sharing_do_what_they_say(place: Place, film: Path) -> None
     assert sport.run("show", flow["flow_id"]).exit_code == 1
     assert place.run("rm", flow["flow_id"], "--members", "--yes").exit_code == 0
     assert place.run("show", flow["flow_id"]).exit_code == 1
+
+
+def test_a_clock_that_starts_again_leaves_no_seam(place: Place, playlist: Path, tmp_path: Path) -> None:
+    """The film begins at 1 s: so the clock starts again with the first picture of the last segment."""
+    for part in playlist.parent.glob("*.ts"):
+        part.write_bytes(turned(part.read_bytes(), (1 << 33) - 5 * 90_000))
+    told = place.run("ingest", str(playlist), "--auth-class", "news")
+    assert told.exit_code == 0, told.stderr
+    assert "000002.ts (number 2): the clock of the stream started again from nought" in told.stderr
+    (done,) = place.json("ingest", str(playlist), "--auth-class", "news")["flows"]
+    assert (done["segments_there_before"], done["segments_stored"]) == (3, 0)
+    assert done["timerange"] == "[95439:717688888_95445:717688888)"
+    target = tmp_path / "out.mp4"
+    told = place.json("outgest", done["flow_id"], str(target))
+    assert told["wrong"] == []
+    shown = look(target)
+    assert shown.numbers == list(range(150))
+    assert shown.is_steady()
+
+
+def test_sound_with_a_playlist_of_its_own_is_collected_and_comes_out_with_the_pictures(
+    place: Place, film: Path, tmp_path: Path
+) -> None:
+    lines = ["#EXTM3U"]
+    for kind in ("video", "audio"):
+        folder = tmp_path / kind
+        folder.mkdir()
+        cut(only(film, kind, tmp_path / f"{kind}.ts"), folder, container="mp4", seconds=2)
+    lines.append('#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="en",URI="audio/index.m3u8"')
+    lines += ['#EXT-X-STREAM-INF:BANDWIDTH=300000,AUDIO="a"', "video/index.m3u8"]
+    entry = tmp_path / "index.m3u8"
+    entry.write_text("\n".join(lines))
+    flows = place.json("ingest", str(entry), "--auth-class", "news")["flows"]
+    assert [each["format"].rpartition(":")[2] for each in flows] == ["video", "audio", "multi"]
+    whole = flows[2]["flow_id"]
+    with place.server.client("newsroom") as client:
+        text = client.call("GET", f"/flows/{whole}/hls.m3u8").text
+    assert f"../{flows[0]['flow_id']}/hls.m3u8" in text
+    assert f'URI="../{flows[1]["flow_id"]}/hls.m3u8"' in text
+    target = tmp_path / "out.mp4"
+    place.json("outgest", whole, str(target), "--gaps", "keep")
+    shown = look(target)
+    assert shown.numbers == list(range(150))
+    assert len(shown.sound) > 270
+    again = place.json("ingest", str(entry), "--auth-class", "news")["flows"]
+    assert [each["segments_stored"] for each in again] == [0, 0, 0]
+
+
+def test_a_file_can_be_stored_whole(place: Place, film: Path, tmp_path: Path) -> None:
+    (done,) = place.json("ingest", str(film), "--auth-class", "news", "--whole")["flows"]
+    (only_one,) = place.json("ls", "segments", done["flow_id"])
+    assert only_one["timerange"] == "[1:0_7:0)"
+    target = tmp_path / "part.mp4"
+    place.json("outgest", done["flow_id"], str(target), "--timerange", "[3:0_5:0)")
+    assert look(target).numbers[:50] == list(range(50, 100))
