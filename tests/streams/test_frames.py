@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from store.errors import BadRequest
 from store.streams.frames import batch
@@ -58,3 +61,24 @@ def test_what_cannot_be_is_refused(header: str) -> None:
 def test_a_batch_is_bounded() -> None:
     with pytest.raises(BadRequest, match="at most"):
         batch(",".join(["0"] * 10_001), BLOB)
+
+
+json_like = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 12) | st.sampled_from(["a", "b", "1-0", "1-*", "*", ""]),
+    lambda inner: st.lists(inner, max_size=4),
+    max_leaves=12,
+)
+headers = st.one_of(
+    st.text(max_size=12),
+    st.text("0123456789,-[] ", max_size=12),
+    json_like.map(lambda value: orjson.dumps(value).decode()),
+)
+
+
+@given(headers, st.binary(max_size=12))
+def test_whatever_comes_is_cut_or_refused(header: str, blob: bytes) -> None:
+    try:
+        entries = batch(header, blob)
+    except BadRequest:
+        return
+    assert b"".join(wanted.data for _, wanted in entries) == blob
