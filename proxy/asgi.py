@@ -27,7 +27,7 @@ from proxy.identity.challenge import www_authenticate
 from proxy.identity.credentials import URL_PARAMETER
 from proxy.identity.principal import Principal
 from proxy.playlists import with_token
-from proxy.rules import Body, Methods, Target
+from proxy.rules import Body, Methods, Rule, Target
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -35,6 +35,10 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[str, str]]
 EVENTS_PATH = b"/events"
+TOKEN_PATH = b"/token"
+SIGNED = Rule("media-signed", frozenset(), Target.MEDIA)
+TOKEN = Rule("POST_token", frozenset(), Target.NOTHING)
+"""Rows of what nobody decides on: a signature authorises the one, and the other is for anyone."""
 TRACE_PARENT = "tams.trace_parent"
 """In the scope, where traces are made: what the caller says that the request is part of."""
 STREAM_PREFIXES = (b"/streams", b"/data/", b"/ping", b"/ptg/")
@@ -157,6 +161,9 @@ class ProxyApp:
         app = self._doors.open.get(path)
         if app is None and path.startswith(b"/media/") and scope["query_string"].find(b"signature=") >= 0:
             app = self._doors.media
+            send = self._noted(SIGNED, scope, send)
+        elif path == TOKEN_PATH:
+            send = self._noted(TOKEN, scope, send)
         if app is None and path.startswith(b"/store/"):
             app = self._doors.keys
         if app is not None:
@@ -181,6 +188,18 @@ class ProxyApp:
         decision.status = status
         self._journal.add(decision)
         await send_answer(send, scope["method"], status, headers, body, decision.request_id)
+
+    def _noted(self, rule: Rule, scope: Scope, send: Send) -> Send:
+        """`send` for what is answered without a decision, and is written down all the same."""
+        decision = Decision(
+            request_id(scope),
+            scope["method"],
+            scope["raw_path"].decode("ascii", "replace"),
+            time.time(),
+            rule,
+        )
+        decision.peer = scope["client"][0] if scope.get("client") else ""
+        return noting(self._journal, decision, send)
 
     async def _understood(self, scope: Scope, receive: Receive, decision: Decision) -> tuple[Call, Principal]:
         """What is asked, and by whom."""
