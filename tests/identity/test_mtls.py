@@ -35,8 +35,13 @@ class Authority:
         self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.file = folder / f"{name}.pem"
-        built = self._builder(self.name, self.key).add_extension(
-            x509.BasicConstraints(True, 0), critical=True
+        # Without these newer versions of Python trust no certificate of it.
+        usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
+        built = (
+            self._builder(self.name, self.key)
+            .add_extension(x509.BasicConstraints(True, 0), critical=True)
+            .add_extension(usage, critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()), critical=False)
         )
         self.file.write_bytes(built.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
@@ -54,6 +59,7 @@ class Authority:
 
     def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
+        signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
         return (
             x509.CertificateBuilder()
             .subject_name(subject)
@@ -62,6 +68,7 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(hours=1))
             .not_valid_after(now + timedelta(days=1))
+            .add_extension(signer, critical=False)
         )
 
 
