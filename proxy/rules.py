@@ -212,6 +212,9 @@ RULES: dict[str, Methods] = {
     f"{_FLOW}/hls.m3u8": {
         "GET": Rule("GET_flow-hls", _R, Target.FLOW, Action.READ, "flowId", body=Body.PLAYLIST),
     },
+    f"{_FLOW}/hls/{{objectId}}": {
+        "GET": Rule("GET_flow-hls-media", _R, Target.FLOW, Action.READ, "flowId"),
+    },
     f"{_FLOW}/storage": {"POST": _flow("POST", "-storage", _W, Action.WRITE, check=Check.STORAGE)},
     "/objects/{objectId}": {
         "GET": Rule("GET_objects", _R, Target.OBJECT, Action.READ, "objectId", body=Body.OBJECT),
@@ -238,6 +241,13 @@ RULES: dict[str, Methods] = {
 }
 
 EXTENSIONS = frozenset(
-    ("GET_flow-hls", "GET_source-hls", "POST_sources", "PUT_sources-sourceId", "DELETE_sources-sourceId")
+    (
+        "GET_flow-hls",
+        "GET_flow-hls-media",
+        "GET_source-hls",
+        "POST_sources",
+        "PUT_sources-sourceId",
+        "DELETE_sources-sourceId",
+    )
 )
 """Operations on sources and flows that our store has beyond the specification, and others have not."""

@@ -149,7 +149,7 @@ SPOKEN: Final[dict[str, Spoken]] = {
     "GET_source-hls": Spoken(
         "An HLS playlist of a source's flows",
         _SOURCES,
-        ("timerange", "live", *URLS),
+        ("timerange", "live", "redirect", *URLS),
         answers={200: None},
         refuses=(400, 404),
     ),
@@ -215,8 +215,15 @@ SPOKEN: Final[dict[str, Spoken]] = {
     "GET_flow-hls": Spoken(
         "An HLS playlist of a flow's segments, or of the flows that it collects",
         _SEGMENTS,
-        ("timerange", "live", *URLS),
+        ("timerange", "live", "redirect", *URLS),
         answers={200: None},
+        refuses=(400, 404),
+    ),
+    "GET_flow-hls-media": Spoken(
+        "To a signed URL of media that a playlist names",
+        _SEGMENTS,
+        ("of", *URLS),
+        answers={307: None},
         refuses=(400, 404),
     ),
     "POST_flows-flowId-storage": Spoken(

@@ -47,6 +47,8 @@ QUERY: Final[dict[str, tuple[str, Schema]]] = {
     "collected_by_ids": ("In any of these collections; empty: in none at all.", UUIDS),
     "timerange": ("What overlaps this timerange.", TIMERANGE),
     "live": ("Of what grows: from the end on, and without an end.", FLAG),
+    "redirect": ("By addresses that lead to signed URLs: else where it plays longer than those last.", FLAG),
+    "of": ("The object whose init object this is.", TEXT),
     "include_timerange": ("Tell the timerange that the flow's segments cover.", FLAG),
     "include_object_timerange": ("Tell the timerange of each segment's object.", FLAG),
     "object_id": ("On this object.", TEXT),

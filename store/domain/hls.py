@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -30,6 +30,7 @@ _FIXED: Final = {
 class Item:
     """A segment that can be played. `init`: the id and the URL of its init object."""
 
+    object_id: str
     span: TimeRange
     ts_offset: str
     url: str
@@ -44,6 +45,22 @@ class Variant:
     flow: Mapping[str, Any]
     members: Sequence[Mapping[str, Any]] | None = ()
     sound: bool = False
+
+
+def length_ns(items: Iterable[Item]) -> int:
+    """How long it takes to play them."""
+    return sum(item.span.length_ns or 0 for item in items)
+
+
+def redirected(item: Item, flow_id: str, query: Sequence[tuple[str, str]]) -> Item:
+    """The same by addresses that do not expire: they lead to signed URLs when they are asked for."""
+
+    def address(object_id: str, *more: tuple[str, str]) -> str:
+        pairs = urlencode([*query, *more], quote_via=quote)
+        return f"../{flow_id}/hls/{quote(object_id, safe='')}" + (f"?{pairs}" if pairs else "")
+
+    init = item.init and (item.init[0], address(item.init[0], ("of", item.object_id)))
+    return replace(item, url=address(item.object_id), init=init)
 
 
 def media_playlist(items: Sequence[Item], *, ended: bool) -> str:

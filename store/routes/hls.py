@@ -12,14 +12,14 @@ import orjson
 
 from store.core import Store
 from store.domain.collections import flow_ref
-from store.domain.hls import MIME, Item, Variant, media_playlist, multivariant
+from store.domain.hls import MIME, Item, Variant, length_ns, media_playlist, multivariant, redirected
 from store.domain.urls import UrlWriter
 from store.errors import BadRequest
 from store.http import Facts, Request, Response
 from store.metadata.query import Query, SegmentQuery
 from store.metadata.rows import Document, Kind, ObjectRow, Row, SegmentRow
 from store.routes.properties import absent, load_row
-from store.timerange import TimeRange
+from store.timerange import NS_PER_S, TimeRange
 from store.view import visible
 
 PAGE = 1000
@@ -49,7 +49,28 @@ async def get_flow_playlist(store: Store, request: Request) -> Response:
         variant = await _variant(store, request, flow)
         return _playlists(request, [variant], [], FROM_FLOW, facts, timerange=str(begin))
     items = await _items(store, request, span)
+    redirects = request.query.flag("redirect")
+    if redirects is None:
+        # A playlist that ends is read once: its URLs would expire while it plays.
+        redirects = not live and length_ns(items) > store.service.min_presigned_url_timeout_s * NS_PER_S
+    if redirects:
+        kept = [pair for pair in request.query.pairs if pair[0] not in ("timerange", "live", "redirect")]
+        items = [redirected(item, row.id, kept) for item in items]
     return _answer(media_playlist(items, ended=not live), facts)
+
+
+async def get_flow_media(store: Store, request: Request) -> Response:
+    """GET /flows/{flowId}/hls/{objectId}: to a signed URL of an object of the flow, or of the init object
+    `of` one."""
+    row = await load_row(store, Kind.FLOW, request.params["flowId"])
+    facts = Facts(row.classes)
+    object_id, of = request.params["objectId"], request.query.text("of")
+    page = await store.metadata.segments(SegmentQuery(row.id, 1, object_id=of or object_id))
+    found = next(((each.init_object if of else each.object) for each in page.rows), None)
+    url = _url(found, store.url_writer(request)) if found is not None and found.id == object_id else None
+    if url is None:
+        return absent("The flow has no such media.", facts)
+    return Response(307, [("location", url), ("cache-control", "private, no-store")], b"", facts)
 
 
 async def get_source_playlist(store: Store, request: Request) -> Response:
@@ -129,16 +150,17 @@ async def _items(store: Store, request: Request, span: TimeRange | None) -> list
 def _item(row: SegmentRow, urls: UrlWriter) -> Item | None:
     """A segment to play, None where the caller may have no URL for it."""
     url = _url(row.object, urls)
+    if row.object is None or url is None:
+        return None
     init = None
     if row.init_object is not None:
         init_url = _url(row.init_object, urls)
         if init_url is None:
             return None
         init = row.init_object.id, init_url
-    if url is None:
-        return None
     document = orjson.loads(row.document)
-    return Item(TimeRange.parse(document["timerange"]), document.get("ts_offset", "0:0"), url, init)
+    span = TimeRange.parse(document["timerange"])
+    return Item(row.object.id, span, document.get("ts_offset", "0:0"), url, init)
 
 
 def _url(obj: ObjectRow | None, urls: UrlWriter) -> str | None:

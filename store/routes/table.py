@@ -167,6 +167,7 @@ ROUTES: dict[str, Methods] = {
         },
     ),
     "/flows/{flowId}/hls.m3u8": {"GET": Operation("GET_flow-hls", hls.get_flow_playlist)},
+    "/flows/{flowId}/hls/{objectId}": {"GET": Operation("GET_flow-hls-media", hls.get_flow_media)},
     **_FLOW.path("/storage", {"POST": segments.post_storage}),
     "/objects/{objectId}": {"GET": Operation("GET_objects", objects.get_object)},
     "/objects/{objectId}/instances": {

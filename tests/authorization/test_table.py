@@ -287,6 +287,7 @@ TABLE = [
     Row("POST_flows-flowId-segments", "POST", "/flows/{flowId}/segments", MAKES, _allocated, _new_segment),
     Row("DELETE_flows-flowId-segments", "DELETE", "/flows/{flowId}/segments", DELETES, _object),
     Row("GET_flow-hls", "GET", "/flows/{flowId}/hls.m3u8", READS, _object),
+    Row("GET_flow-hls-media", "GET", "/flows/{flowId}/hls/{objectId}", (404, 307, 403, 403, 307), _object),
     Row("GET_source-hls", "GET", "/sources/{sourceId}/hls.m3u8", READS, _object),
     Row("POST_flows-flowId-storage", "POST", "/flows/{flowId}/storage", MAKES, body=_constant({"limit": 1})),
     Row("GET_objects", "GET", "/objects/{objectId}", (404, 200, 404, 404, 200), _object),

@@ -27,7 +27,7 @@ OWN = ("/analytics/", "/vast/", "/api/v1/")
 OPERATIONS = sorted(
     (template, method.lower())
     for template, methods in ROUTES.items()
-    if not template.startswith(OWN) and not template.endswith("/hls.m3u8")
+    if not template.startswith(OWN) and "/hls" not in template
     for method in (*methods, *(("HEAD",) if "GET" in methods else ()))
     if method in ("GET", "HEAD") or template not in ("/sources", "/sources/{sourceId}")
 )

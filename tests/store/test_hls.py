@@ -146,6 +146,42 @@ async def test_what_cannot_be_played_is_absent(tams: Tams, kind: str) -> None:
         assert answer.status_code == 404, answer.text
 
 
+@pytest.mark.parametrize("object_id", [None, "clip/1 %"])
+async def test_what_plays_longer_than_signed_urls_last_is_led_to_them(
+    tams: Tams, object_id: str | None
+) -> None:
+    lasts_s = tams.store.service.min_presigned_url_timeout_s
+    flow = await tams.flow()
+    init = await tams.upload(flow["id"], b"init", content_type="video/mp4")
+    post = {"object_ids": [object_id]} if object_id else {}
+    media = await tams.upload(flow["id"], **post)
+    await tams.segment(flow["id"], seconds(0, lasts_s), media, init_object_id=init)
+    path = f"/flows/{flow['id']}/hls.m3u8"
+    assert not any(line.startswith("../") for line in await lines(tams, path))
+    await tams.segment(flow["id"], seconds(lasts_s, lasts_s + 1))
+    for query, led in (("", 2), ("?redirect=false", 0), ("?live=true&timerange=[0:0_", 0)):
+        assert sum(each.startswith("../") for each in await lines(tams, path + query)) == led
+    found = await lines(tams, path)
+    first = next(each for each in found if each.startswith("../"))
+    mapped = next(each for each in found if each.startswith("#EXT-X-MAP")).split('"')[1]
+    for address, content in ((first, b"bytes"), (mapped, b"init")):
+        answer = await tams.request("GET", address.replace("../", "/flows/"))
+        assert answer.status_code == 307
+        assert (await tams.request("GET", answer.headers["location"])).content == content
+
+
+async def test_only_media_of_the_flow_are_led_to(tams: Tams) -> None:
+    flow, other = await tams.flow(), await tams.flow()
+    init = await tams.upload(flow["id"], b"init", content_type="video/mp4")
+    own = await tams.segment(flow["id"], seconds(0, 1), init_object_id=init)
+    elsewhere = await tams.segment(other["id"], seconds(0, 1))
+    path = f"/flows/{flow['id']}/hls"
+    assert (await tams.request("GET", f"{path}/{own}")).status_code == 307
+    wrong = (elsewhere, init, new_id(), f"{own}?of={own}", f"{elsewhere}?of={own}", f"{own}?accept_get_urls=")
+    for each in wrong:
+        assert (await tams.request("GET", f"{path}/{each}")).status_code == 404, each
+
+
 async def test_more_than_a_playlist_holds_is_refused(tams: Tams, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hls, "MOST_SEGMENTS", 2)
     monkeypatch.setattr(hls, "PAGE", 1)

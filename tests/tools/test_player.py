@@ -192,6 +192,14 @@ def test_a_player_that_has_but_an_address_plays_too(studio: Studio) -> None:
     assert shown == sorted(shown)
 
 
+@pytest.mark.parametrize("container", ["mp2t", "mp4"])
+def test_addresses_that_lead_to_signed_urls_play_too(studio: Studio, container: str) -> None:
+    flow = ingested(studio, "--container", container)
+    asked = urlencode({"redirect": "true", "access_token": studio.token()})
+    shown = numbers(studio.play(f"/flows/{flow['flow_id']}/hls.m3u8?{asked}", 3, None))
+    assert shown == sorted(shown)
+
+
 def test_live_begins_near_the_end_and_goes_on_as_the_flow_grows(studio: Studio) -> None:
     from store.tools.cutting import cut
 
