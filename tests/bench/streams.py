@@ -1,4 +1,4 @@
-"""P10: pushing to streams through the proxy, and from push to pull; beside a bare handler with the same syncs.
+"""P10: pushing to streams through the proxy, and from push to pull; beside a bare handler with like syncs.
 
 Run: python -m tests.bench.streams. Entries are 1 KiB. Without acknowledgement the clock stops when the last
 entry can be read.
