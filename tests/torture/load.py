@@ -9,10 +9,12 @@ import json
 import resource
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from proxy.demo.client import path
@@ -40,7 +42,6 @@ class Target:
     seen: str
     hidden: str
     media: str
-    wide: bool
 
     @property
     def authorization(self) -> bytes:
@@ -62,7 +63,7 @@ def run(report: Report, *, quick: bool, seed: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     connections = min(2000 if quick else 10_000, hard - 1000)
     requests = 2000 if quick else 20_000
-    attacks: dict[str, Callable[[Target], Awaitable[str]]] = {
+    attacks: dict[str, Callable[[Target], Coroutine[Any, Any, str]]] = {
         f"{connections:,} idle connections": lambda target: idle(target, connections),
         f"{connections // 4:,} half requests, a byte at a time": lambda target: slow(
             target, connections // 4
@@ -76,8 +77,12 @@ def run(report: Report, *, quick: bool, seed: int) -> None:
     }
     with tempfile.TemporaryDirectory(prefix="tams-torture-") as folder, _target(Path(folder)) as target:
         for what, attack in attacks.items():
-            report.attempt("load", what, lambda attack=attack: asyncio.run(attack(target)))  # type: ignore[misc]
+            report.attempt("load", what, partial(_attacked, attack, target))
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def _attacked(attack: Callable[[Target], Coroutine[Any, Any, str]], target: Target) -> str:
+    return asyncio.run(attack(target))
 
 
 @contextmanager
@@ -98,7 +103,7 @@ def _target(folder: Path) -> Iterator[Target]:
             (segment,) = news.listing(f"{flow}/segments", {"presigned": "true"})
             media = segment["get_urls"][0]["url"]
         access = token(server.url, server.data, "newsroom")
-        yield Target(server, access, flow, path("flows", theirs.multi.flow_id), media, True)
+        yield Target(server, access, flow, path("flows", theirs.multi.flow_id), media)
     finally:
         server.stop()
 
