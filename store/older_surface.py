@@ -119,12 +119,12 @@ class Older:
     def takes(self, scope: Scope) -> bool:
         """Whether this is an older request."""
         path: bytes = scope["raw_path"]
-        return path.startswith(PREFIX + b"/") or _handler(scope, below=False) is not None
+        return _is_below(path) or _handler(scope, below=False) is not None
 
     async def __call__(self, app: App, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer an older request."""
         path: bytes = scope["raw_path"]
-        below = path.startswith(PREFIX + b"/")
+        below = _is_below(path)
         if below:
             rest = path[len(PREFIX) :]
             scope = {**scope, "raw_path": rest, "path": rest.decode("latin-1")}
@@ -242,6 +242,11 @@ _POSTS: Final[Mapping[bytes, Handler]] = {
     b"/objects": Older.new_object,
     b"/flow-delete-requests": Older.delete_flow,
 }
+
+
+def _is_below(path: bytes) -> bool:
+    """Whether the prefix is to be taken off: once, for what is left comes in again."""
+    return path.startswith(PREFIX + b"/") and not path.startswith(PREFIX + PREFIX)
 
 
 def _handler(scope: Scope, *, below: bool) -> Handler | None:
