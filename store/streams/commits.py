@@ -60,7 +60,7 @@ class Commits:
 
     def __init__(self, write: Write) -> None:
         self._write = write
-        self._waiting: deque[tuple[Sequence[Wanted], asyncio.Future[list[int]]]] = deque()
+        self._waiting: deque[tuple[Sequence[Wanted], asyncio.Future[list[int]], int]] = deque()
         self._bytes = 0
         self._room = asyncio.Event()
         self._working: asyncio.Task[None] | None = None
@@ -84,8 +84,9 @@ class Commits:
         if not wanted:
             future.set_result([])
             return future
-        self._waiting.append((wanted, future))
-        self._bytes += record_bytes(wanted)
+        size_bytes = record_bytes(wanted)
+        self._waiting.append((wanted, future, size_bytes))
+        self._bytes += size_bytes
         if self._working is None:
             self._working = asyncio.create_task(self._work())
         return future
@@ -105,10 +106,10 @@ class Commits:
     async def _commit(self) -> None:
         calls, futures, size_bytes = list[Sequence[Wanted]](), list[asyncio.Future[list[int]]](), 0
         while self._waiting and size_bytes < COMMIT_BYTES:
-            wanted, future = self._waiting.popleft()
+            wanted, future, each_bytes = self._waiting.popleft()
             calls.append(wanted)
             futures.append(future)
-            size_bytes += record_bytes(wanted)
+            size_bytes += each_bytes
         outcomes: Sequence[list[int] | Error] = []
         try:
             outcomes = await self._write(calls)

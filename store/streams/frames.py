@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,11 +14,12 @@ from store.streams.flows import check_sid
 from store.streams.ids import Wanted, text_of, wanted_of
 from store.streams.page import Page
 
-Addressed = tuple[str | None, Wanted]
-"""A stream, None for the one of the path, and an entry for it."""
+_OFFSETS = re.compile(r" *[0-9]+ *(?:, *[0-9]+ *)*")
+Batch = tuple[list[str] | None, list[Wanted]]
+"""Entries, and for each the stream it is for; None where they all are for the one of the path."""
 
 
-def batch(header: str, blob: bytes) -> list[Addressed]:
+def batch(header: str, blob: bytes) -> Batch:
     """The entries of a batch: what its header says of its bytes. Raises `BadRequest`.
 
     `0,3,8`: where each starts. As JSON `[3, 8]`, where each ends, or else where each starts; or
@@ -26,14 +28,14 @@ def batch(header: str, blob: bytes) -> list[Addressed]:
     if header.lstrip().startswith("["):
         return _json(header, blob)
     pieces = header.split(",")
-    if not all(piece.strip().isascii() and piece.strip().isdigit() for piece in pieces):
+    if _OFFSETS.fullmatch(header) is None:
         raise BadRequest("The offsets of a batch are numbers with commas between.")
-    if any(len(piece) > 12 for piece in pieces):
+    if len(max(pieces, key=len)) > 12:
         raise BadRequest("An offset lies behind the end of the batch.")
-    return [(None, Wanted(data)) for data in _by_starts([int(piece) for piece in pieces], blob)]
+    return None, list(map(Wanted, _by_starts(list(map(int, pieces)), blob)))
 
 
-def _json(header: str, blob: bytes) -> list[Addressed]:
+def _json(header: str, blob: bytes) -> Batch:
     try:
         items = orjson.loads(header)
     except orjson.JSONDecodeError as exc:
@@ -42,7 +44,7 @@ def _json(header: str, blob: bytes) -> list[Addressed]:
         raise BadRequest("A batch has an entry at least.")
     if all(type(item) is int for item in items):
         entries = _by_ends(items, blob) if items[-1] == len(blob) else _by_starts(items, blob)
-        return [(None, Wanted(data)) for data in entries]
+        return None, list(map(Wanted, entries))
     if not all(isinstance(item, list) and len(item) in (2, 3) for item in items):
         raise BadRequest(
             "The header of a batch has numbers, or lists of a stream, perhaps an id, and an end."
@@ -52,11 +54,12 @@ def _json(header: str, blob: bytes) -> list[Addressed]:
     if items[-1][-1] != len(blob):
         raise BadRequest("The last entry must end where the batch does.")
     entries = _by_ends([item[-1] for item in items], blob)
-    return [_addressed(item, data) for item, data in zip(items, entries, strict=True)]
+    names = [check_sid(item[0]) for item in items]
+    return names, [_wanted(item, data) for item, data in zip(items, entries, strict=True)]
 
 
-def _addressed(item: list[Any], data: bytes) -> Addressed:
-    return check_sid(item[0]), wanted_of(data, item[1]) if len(item) == 3 else Wanted(data)
+def _wanted(item: list[Any], data: bytes) -> Wanted:
+    return wanted_of(data, item[1]) if len(item) == 3 else Wanted(data)
 
 
 def _by_ends(ends: Sequence[int], blob: bytes) -> list[bytes]:

@@ -368,7 +368,7 @@ class HotFolder:
 
 def record_bytes(entries: Sequence[Wanted]) -> int:
     """What a record of these entries takes."""
-    return RECORD_HEADER_BYTES + sum(ENTRY_BYTES + len(each.data) for each in entries)
+    return RECORD_HEADER_BYTES + ENTRY_BYTES * len(entries) + sum([len(each.data) for each in entries])
 
 
 def _sync_folder(path: Path) -> None:

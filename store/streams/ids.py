@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from store.errors import BadRequest
 from store.timerange import MAX_NS
@@ -16,8 +16,8 @@ NS_PER_MS = 1_000_000
 _ID = re.compile(r"(0|[1-9][0-9]{0,13})(?:-(0|[1-9][0-9]{0,5}|\*))?")
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+# Made for each entry: a named tuple is made in a third of the time.
+class Wanted(NamedTuple):
     """An entry to be appended. `id_ns`: the id it must have. `ms`: the millisecond it must be in. None of
     both: whenever it comes."""
 

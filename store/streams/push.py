@@ -10,7 +10,7 @@ from store.asgi import Receive, Send
 from store.errors import BadRequest
 from store.streams.asked import Push
 from store.streams.flows import Stream
-from store.streams.frames import Addressed, batch
+from store.streams.frames import Batch, batch
 from store.streams.ids import Wanted, text_of
 from store.streams.sockets import MALFORMED, REFUSED, WRONG_TYPE, Closed, Held, received, served
 from store.streams.streams import Streams
@@ -25,14 +25,16 @@ class _Window:
     """Messages on their way, in order."""
 
     def __init__(self) -> None:
-        self._waiting: deque[tuple[list[asyncio.Future[list[int]]], list[int], int]] = deque()
+        self._waiting: deque[tuple[list[asyncio.Future[list[int]]], list[int] | None, int]] = deque()
         self._bytes = 0
         self._came = asyncio.Event()
         self._went = asyncio.Event()
 
-    async def add(self, parts: list[asyncio.Future[list[int]]], places: list[int], size_bytes: int) -> None:
+    async def add(
+        self, parts: list[asyncio.Future[list[int]]], places: list[int] | None, size_bytes: int
+    ) -> None:
         """Take a message in, and wait until there is room for one more. `places`: by entry, the part it is
-        in."""
+        in; None where there is but one."""
         self._waiting.append((parts, places, size_bytes))
         self._bytes += size_bytes
         self._came.set()
@@ -46,10 +48,13 @@ class _Window:
             self._came.clear()
             await self._came.wait()
         parts, places, size_bytes = self._waiting[0]
-        found = [iter(await part) for part in parts]
+        ids = [await part for part in parts]
         self._waiting.popleft()
         self._bytes -= size_bytes
         self._went.set()
+        if places is None:
+            return ids[0]
+        found = list(map(iter, ids))
         return [next(found[place]) for place in places]
 
 
@@ -93,7 +98,7 @@ class _Pusher:
             if not self._asked.batch:
                 if isinstance(frame, str):
                     raise Closed(WRONG_TYPE, "An entry is a binary message.")
-                await self._submit([(None, Wanted(frame))], len(frame))
+                await self._submit((None, [Wanted(frame)]), len(frame))
                 continue
             if not isinstance(frame, str):
                 raise Closed(WRONG_TYPE, "A batch begins with a text that says where its entries start.")
@@ -106,11 +111,17 @@ class _Pusher:
                 raise Closed(MALFORMED, exc.summary) from exc
             await self._submit(entries, len(blob))
 
-    async def _submit(self, entries: list[Addressed], size_bytes: int) -> None:
+    async def _submit(self, batch: Batch, size_bytes: int) -> None:
         """Send entries on their way, each to its stream."""
+        names, entries = batch
+        if names is None:
+            stream = await self._stream(self._named(None))
+            part = await self._streams.submit(stream, entries)
+            await self._window.add([part], None, size_bytes)
+            return
         by_stream: dict[str, list[Wanted]] = defaultdict(list)
         places, order = [], dict[str, int]()
-        for sid, wanted in entries:
+        for sid, wanted in zip(names, entries, strict=True):
             name = self._named(sid)
             by_stream[name].append(wanted)
             places.append(order.setdefault(name, len(order)))

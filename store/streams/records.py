@@ -89,11 +89,8 @@ def record(ids: Sequence[int], entries: Sequence[bytes], at: int) -> tuple[bytes
     count = len(ids)
     lengths = [len(entry) for entry in entries]
     index = struct.pack(f"<I{count}q{count}I", count, *ids, *lengths)
-    crc = zlib.crc32(index)
-    for entry in entries:
-        crc = zlib.crc32(entry, crc)
-    size_bytes = len(index) - 4 + sum(lengths)
-    written = b"".join((struct.pack("<II", crc, size_bytes), index, *entries))
+    body = b"".join((index, *entries))
+    written = struct.pack("<II", zlib.crc32(body), len(body) - 4) + body
     first = at + _RECORD.size + ENTRY_BYTES * count
     return written, Record(ids, _starts(first, lengths), lengths, at + len(written))
 

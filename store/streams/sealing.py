@@ -125,7 +125,18 @@ def segment(object_id: str, first_ns: int, last_ns: int, count: int) -> SegmentP
 
 
 async def _chunks(head: bytes, file: HotFile) -> AsyncIterator[bytes]:
+    """An object's bytes, in bounded pieces, each read in one go."""
     yield head
+    group: list[tuple[int, int]] = []
     for start, size_bytes in runs(file.starts, file.lengths, 0, file.count):
         for at in range(start, start + size_bytes, CHUNK_BYTES):
-            yield await asyncio.to_thread(file.read, at, min(CHUNK_BYTES, start + size_bytes - at))
+            group.append((at, min(CHUNK_BYTES, start + size_bytes - at)))
+            if sum(size for _, size in group) >= CHUNK_BYTES:
+                yield await asyncio.to_thread(_read, file, group)
+                group = []
+    if group:
+        yield await asyncio.to_thread(_read, file, group)
+
+
+def _read(file: HotFile, pieces: Sequence[tuple[int, int]]) -> bytes:
+    return b"".join([file.read(at, size_bytes) for at, size_bytes in pieces])
