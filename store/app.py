@@ -37,7 +37,7 @@ from store.events.sealing import Seal
 from store.events.system import Events, run_events
 from store.exposition import Alone, Exposition, Together, measured, of_server
 from store.http import Request, Response, failure, fault, utc_now
-from store.measures import Measure, of_jobs, of_webhooks
+from store.measures import Measure, of_jobs, of_streams, of_webhooks
 from store.media.config import build, problems
 from store.media.files import Files
 from store.media.protocol import Media
@@ -165,7 +165,7 @@ async def run_store(
             ) as events,
             run_streams(store, _streams(settings, store), settings.max_body_bytes) as streams,
         ):
-            measures = (of_jobs(worker), of_webhooks(metadata))
+            measures = (of_jobs(worker), of_webhooks(metadata), of_streams(streams.streams))
             yield Running(store, served, worker, keys, settings.keys.rate(), events, streams, measures)
     finally:
         await worker.stop()

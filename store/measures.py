@@ -1,8 +1,7 @@
 """Figures that are read when somebody asks for them; `proxy` and the store alone tell them to Prometheus.
 
 New ones are a `Measure` in `Running.measures`; labels must be few and bounded, and never name a principal, an
-id or a URL. Those of a stream store are to be `tams_stream_lag_entries` (the most that a consumer is behind),
-`tams_stream_consumers`, `tams_stream_entries_total` and `tams_stream_bytes_total`.
+id or a URL.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from store.events.matching import names
 from store.events.progress import Progress, progress_ref
 from store.metadata.protocol import Metadata
 from store.metadata.rows import Kind
+from store.streams.streams import Streams
 from store.work.worker import Worker
 
 NS: Final = 1_000_000_000
@@ -55,6 +55,12 @@ WEBHOOKS: Final = (
     Figure(
         "tams_webhook_failing_since_timestamp_seconds",
         "Since when the longest failing delivery fails, 0 for none.",
+    ),
+)
+STREAMS: Final = (
+    Figure("tams_streams_open", "Streams that this process has open."),
+    Figure(
+        "tams_stream_lag_files", "Files that wait to be sealed, of the open stream with the most of them."
     ),
 )
 JOBS: Final = (
@@ -133,3 +139,13 @@ def of_jobs(worker: Worker) -> Measure:
         )
 
     return Measure(JOBS, read)
+
+
+def of_streams(streams: Streams) -> Measure:
+    """How the streams fare that this process has open."""
+
+    async def read() -> tuple[Values, ...]:
+        count, files = streams.backlog()
+        return {(): count}, {(): files}
+
+    return Measure(STREAMS, read)

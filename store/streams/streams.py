@@ -36,8 +36,6 @@ TURN_S = 0.25
 SEAL_NS = 1_000_000_000
 SCAN_S = 5.0
 TRIM_S = 5.0
-HURRY = 32
-"""Full files of a stream that do not wait for the next turn: sealing many costs little more than one."""
 TURNS = 4
 """Streams that are sealed at once."""
 SWEPT = 100
@@ -130,7 +128,7 @@ class Streams:
         """As `append`, once there is room for it: entries are in the order in which this was called."""
         log = await self._log_of(stream)
         await log.room()
-        if isinstance(log, HotLog) and len(log.files) > HURRY:
+        if isinstance(log, HotLog) and len(log.files) > 1:
             self._work.set()
         return log.submit(wanted)
 
