@@ -36,6 +36,8 @@ TURN_S = 0.25
 SEAL_NS = 1_000_000_000
 SCAN_S = 5.0
 TRIM_S = 5.0
+HURRY = 32
+"""Full files of a stream that do not wait for the next turn: sealing many costs little more than one."""
 TURNS = 4
 """Streams that are sealed at once."""
 SWEPT = 100
@@ -104,6 +106,11 @@ class Streams:
         logs = [each.log for each in self._open.values()]
         return len(logs), max((len(log.files) for log in logs if isinstance(log, HotLog)), default=0)
 
+    def backlog(self) -> tuple[int, int]:
+        """How many logs are open here, and how many files wait to be sealed of the one with the most."""
+        logs = [each.log for each in self._open.values()]
+        return len(logs), max((len(log.files) for log in logs if isinstance(log, HotLog)), default=0)
+
     def now_ns(self) -> int:
         """Unix nanoseconds."""
         return self._store.now_ns()
@@ -128,7 +135,7 @@ class Streams:
         """As `append`, once there is room for it: entries are in the order in which this was called."""
         log = await self._log_of(stream)
         await log.room()
-        if isinstance(log, HotLog) and len(log.files) > 1:
+        if isinstance(log, HotLog) and len(log.files) > HURRY:
             self._work.set()
         return log.submit(wanted)
 
