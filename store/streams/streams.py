@@ -106,11 +106,6 @@ class Streams:
         logs = [each.log for each in self._open.values()]
         return len(logs), max((len(log.files) for log in logs if isinstance(log, HotLog)), default=0)
 
-    def backlog(self) -> tuple[int, int]:
-        """How many logs are open here, and how many files wait to be sealed of the one with the most."""
-        logs = [each.log for each in self._open.values()]
-        return len(logs), max((len(log.files) for log in logs if isinstance(log, HotLog)), default=0)
-
     def now_ns(self) -> int:
         """Unix nanoseconds."""
         return self._store.now_ns()
