@@ -46,6 +46,7 @@ STREAM_RULES: dict[str, Rule] = {
     for rule in (
         Rule("GET_ping", frozenset(), Target.NOTHING),
         Rule("GET_streams", _R, Target.LIST),
+        Rule("PUT_streams", _W, Target.NOTHING, Action.WRITE),
         _flow("GET_streams-id", _R, Action.READ),
         _flow("PUT_streams-id", _W, Action.WRITE),
         _flow("DELETE_streams-id", _D, Action.DELETE),

@@ -15,6 +15,7 @@ from store.params import Params
 from store.routing import Router, decode_query
 from store.streams import catalogue, recordings
 from store.streams.asked import LATER, NEWEST, NEXT, ROOT, pull_of, push_of
+from store.streams.flows import check_sid
 from store.streams.frames import named
 from store.streams.ids import Wanted, text_of
 from store.streams.multipart import parts_of
@@ -46,6 +47,7 @@ _STREAMS: Table = {
 PATHS: Table = {
     **_STREAMS,
     **{f"/ptg{path}": methods for path, methods in _STREAMS.items()},
+    "/ptg/streams": {"GET": "GET_streams", "PUT": "PUT_streams"},
     "/ptg/recordings": {"GET": "GET_recordings"},
     "/ptg/recordings/current": {"GET": "GET_recordings-current"},
     "/ptg/recordings/start": {"PUT": "PUT_recordings-start"},
@@ -171,9 +173,18 @@ async def _get(streams: Streams, asked: Asked) -> Reply:
 
 
 async def _put(streams: Streams, asked: Asked) -> Reply:
-    wish = _wish_of_body(asked.body) if asked.found.wire.named else _wish_of_query(asked.query)
     merge = asked.found.wire.named
+    wish = _wish(_said(asked.body)) if merge else _wish_of_query(asked.query)
     return reply(await catalogue.put(asked.visitor, asked.sid, wish, merge=merge))
+
+
+async def _put_named(streams: Streams, asked: Asked) -> Reply:
+    """The same, of the stream that the body names."""
+    said = _said(asked.body)
+    sid = next((said[name] for name in ("id", "sid", "stream_id") if name in said), None)
+    if not isinstance(sid, str):
+        raise BadRequest("The body must name the stream by `id`.")
+    return reply(await catalogue.put(asked.visitor, check_sid(sid), _wish(said), merge=True))
 
 
 def _wish_of_query(query: Params) -> catalogue.Wish:
@@ -188,12 +199,12 @@ def _wish_of_query(query: Params) -> catalogue.Wish:
     return _wish(document)
 
 
-def _wish_of_body(body: bytes) -> catalogue.Wish:
+def _said(body: bytes) -> dict[str, Any]:
     document = load(body) if body.strip() else {}
     if not isinstance(document, dict):
         raise BadRequest("The body must be a JSON object.")
     both = {"desc": "description", "meta": "metadata"}
-    return _wish({both.get(str(name), str(name)): value for name, value in document.items()})
+    return {both.get(str(name), str(name)): value for name, value in document.items()}
 
 
 def _wish(document: Mapping[str, Any]) -> catalogue.Wish:
@@ -290,6 +301,7 @@ _HANDLERS: Mapping[str, _Handler] = {
     "GET_ping": _ping,
     "GET_streams": _list,
     "GET_streams-id": _get,
+    "PUT_streams": _put_named,
     "PUT_streams-id": _put,
     "DELETE_streams-id": _delete,
     "GET_data-id": _get_data,

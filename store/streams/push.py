@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from store.asgi import Receive, Send
 from store.errors import BadRequest
-from store.streams.asked import Push
+from store.streams.asked import MOST_STREAMS, Push
 from store.streams.flows import Stream
 from store.streams.frames import Batch, batch
 from store.streams.ids import Wanted, text_of
@@ -146,6 +146,8 @@ class _Pusher:
         """A stream that may be pushed to; one that the path did not name is asked about once."""
         stream = self._held.streams.get(sid)
         if stream is None:
+            if len(self._held.streams) >= MOST_STREAMS:
+                raise Closed(REFUSED, f"One socket pushes to at most {MOST_STREAMS} streams.")
             stream = await self._held.admit(sid)
             self._held.streams[sid] = stream
         return stream

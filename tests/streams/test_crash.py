@@ -142,7 +142,7 @@ async def verify(wire: Wire, journal: Journal, followed: list[tuple[str, bytes]]
 
 @pytest.mark.parametrize("seed", [1])
 async def test_nothing_acknowledged_is_lost_or_doubled(tmp_path: Path, seed: int) -> None:
-    await crash(tmp_path, seed, 3)
+    await crash(tmp_path, seed, 2)
 
 
 @pytest.mark.slow

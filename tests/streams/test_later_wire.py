@@ -38,7 +38,11 @@ async def test_a_stream_is_merged_unless_it_is_replaced(later: Wire) -> None:
         "metadata": {},
         "max_len": None,
     }
-    assert await later.made("GET", "/streams") == ["other", "s"]
+    named = await later.made("PUT", "/streams", json={"id": "named", "max_len": 7})
+    assert named == {"id": "named", "description": None, "metadata": {}, "max_len": 7}
+    for body in ({}, {"id": 5}, {"id": "a/b"}):
+        assert (await later.http("PUT", "/streams", json=body)).status_code == 400
+    assert await later.made("GET", "/streams") == ["named", "other", "s"]
 
 
 BAD_BODIES = [
@@ -102,6 +106,19 @@ async def test_a_star_takes_whatever_streams_the_header_names(later: Wire) -> No
         assert await soon(push.recv())
         await push.send('[["absent",2]]')
         await push.send(b"aa")
+        assert (await closed(push))[0] == 1008
+
+
+async def test_a_socket_has_so_many_streams_and_no_more(later: Wire) -> None:
+    for number in range(65):
+        await later.made("PUT", f"/streams/s{number}")
+    async with later.socket("/data/*/push?batch=true&ack=true") as push:
+        for number in range(64):
+            await push.send(f'[["s{number}",1]]')
+            await push.send(b"x")
+            assert await soon(push.recv())
+        await push.send('[["s64",1]]')
+        await push.send(b"x")
         assert (await closed(push))[0] == 1008
 
 
