@@ -18,7 +18,7 @@ test: $(VENV)/dev.stamp
 	$(BIN)/pytest -n 2 -m "not slow"
 
 bench: $(VENV)/dev.stamp
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench $(ROWS)
 
 torture: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.torture $(if $(QUICK),--quick)

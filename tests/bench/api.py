@@ -1,4 +1,4 @@
-"""P1, P2, P3 and P6: reading through the proxy, and starting it."""
+"""P1, P2, P3, P5, P6 and P12: reading through the proxy, its memory, its start, two of it."""
 
 from __future__ import annotations
 
@@ -14,30 +14,24 @@ from pathlib import Path
 import httpx
 
 from tests.bench.load import interleaved, latency_us, requests_per_s
+from tests.bench.scale import grown
 from tests.bench.seed import STEP_NS, identifier, seed
-from tests.bench.servers import bare, proxy, token
-from tests.bench.table import Result
+from tests.bench.servers import Started, bare, proxy, token
+from tests.bench.table import Result, Rounds
 
-FLOWS, SEGMENTS = 10_000, 100_000
+Asked = dict[str, tuple[str, dict[str, str]]]
+"""By name, a path and the headers to ask it with."""
+LIMIT_MB = 150.0
 
 
-def reading(
-    flows: int = FLOWS, segments: int = SEGMENTS, *, rounds: int = 3, seconds: int = 2
-) -> list[Result]:
-    """P1, P2 and P3 on one seeded store."""
+def reading(rounds: int, seconds: int, *, flows: int, segments: int) -> list[Result]:
+    """P1, P2, P3 and P5 on one seeded store."""
     with _folder() as folder:
         data = folder / "data"
         asyncio.run(seed(data, flows, dense_every=10, sparse=10, segments=segments))
-        with proxy(data) as (url, _):
-            news = _bearer(token(url, data, "newsroom"))
-            sport = _bearer(token(url, data, "sportdesk"))
-            paths = {
-                "flow": (f"/flows/{identifier(0)}", news),
-                "dense": ("/flows?limit=100", news),
-                "sparse": ("/flows?limit=100", sport),
-                "plain": (f"/flows/{identifier(0)}/segments?limit=1000&accept_get_urls=", news),
-                "signed": (f"/flows/{identifier(0)}/segments?limit=1000&presigned=true", news),
-            }
+        growth = grown(folder / "small", data, flows, segments)
+        with proxy(data) as (url, started):
+            paths = _paths(url, data)
             bodies = {name: _get(url + path, headers) for name, (path, headers) in paths.items()}
             reference = folder / "bare"
             reference.mkdir()
@@ -46,7 +40,42 @@ def reading(
                     *_flow(url, plain, paths["flow"], rounds, seconds),
                     *_listings(url, plain, paths, flows, rounds),
                     *_segments(url, plain, paths, segments, rounds),
+                    *growth,
+                    *_memory(url, started, paths, segments, rounds * 200),
                 ]
+
+
+def _paths(url: str, data: Path) -> Asked:
+    news = _bearer(token(url, data, "newsroom"))
+    sport = _bearer(token(url, data, "sportdesk"))
+    return {
+        "flow": (f"/flows/{identifier(0)}", news),
+        "dense": ("/flows?limit=100", news),
+        "sparse": ("/flows?limit=100", sport),
+        "plain": (f"/flows/{identifier(0)}/segments?limit=1000&accept_get_urls=", news),
+        "signed": (f"/flows/{identifier(0)}/segments?limit=1000&presigned=true", news),
+    }
+
+
+def _memory(url: str, started: Started, paths: Asked, segments: int, count: int) -> list[Result]:
+    """What is resident after all that was asked so far, and after as much again of every kind."""
+    settled = started.resident_mb()
+    for path, headers in paths.values():
+        latency_us(lambda path=path: url + path, headers, count=count)  # type: ignore[misc]
+    after = started.resident_mb()
+    what = f"resident, {segments:,} segments, under load, to {LIMIT_MB:g} MB"
+    return [
+        Result("P5", what, after, LIMIT_MB, "MB", 1.0, higher=False),
+        Result(
+            "P5",
+            f"  after {count * len(paths):,} requests more, to before",
+            after,
+            settled,
+            "MB",
+            1.05,
+            False,
+        ),
+    ]
 
 
 def _flow(url: str, plain: str, asked: tuple[str, dict[str, str]], rounds: int, seconds: int) -> list[Result]:
@@ -66,14 +95,12 @@ def _flow(url: str, plain: str, asked: tuple[str, dict[str, str]], rounds: int, 
     )
     assert one is not None and other is not None
     return [
-        Result("P1", "GET flow, 16 connections", mine, theirs, "req/s", 0.5, higher=True),
-        Result("P1", "GET flow, one connection: added", one - other, 75.0, "us", 1.0, higher=False),
+        Result("P1", "GET flow, 16 connections, to bare Starlette", mine, theirs, "req/s", 0.5, higher=True),
+        Result("P1", "GET flow, one connection: added, to 75 us", one - other, 75.0, "us", 1.0, higher=False),
     ]
 
 
-def _listings(
-    url: str, plain: str, paths: dict[str, tuple[str, dict[str, str]]], flows: int, rounds: int
-) -> list[Result]:
+def _listings(url: str, plain: str, paths: Asked, flows: int, rounds: int) -> list[Result]:
     found = []
     for name in ("dense", "sparse"):
         path, headers = paths[name]
@@ -82,14 +109,12 @@ def _listings(
             lambda path=path, headers=headers: latency_us(lambda: url + path, headers, count=200),  # type: ignore[misc]
             lambda name=name: latency_us(lambda: f"{plain}/{name}", {}, count=200),  # type: ignore[misc]
         )
-        what = f"GET 100 flows, {name}, of {flows}"
+        what = f"GET 100 flows, {name}, of {flows:,}, to bare Starlette"
         found.append(Result("P2", what, mine, theirs, "us", 3.0, higher=False))
     return found
 
 
-def _segments(
-    url: str, plain: str, paths: dict[str, tuple[str, dict[str, str]]], segments: int, rounds: int
-) -> list[Result]:
+def _segments(url: str, plain: str, paths: Asked, segments: int, rounds: int) -> list[Result]:
     chosen = random.Random(1)
     starts = itertools.cycle(chosen.sample(range(segments - 1000), min(200, segments - 1000)))
     headers = paths["signed"][1]
@@ -112,9 +137,9 @@ def _segments(
             ),
         )
         assert mine is not None and theirs is not None
-        what = f"GET 1,000 of {segments} segments, {name}"
+        what = f"GET 1,000 of {segments:,} segments, {name}, to {target_ms} ms"
         found.append(Result("P3", what, mine / 1000, target_ms, "ms", 1.0, higher=False))
-        found.append(Result("P3", f"  the same, to bare Starlette: {name}", mine, theirs, "us", None, False))
+        found.append(Result("P3", f"  {name}, to bare Starlette", mine, theirs, "us", None, False))
     return found
 
 
@@ -123,11 +148,25 @@ def starting(rounds: int = 3) -> list[Result]:
     with _folder() as folder:
         taken = []
         for number in range(rounds):
-            with proxy(folder / str(number % 2)) as (_, first_answer_s):
-                taken.append(first_answer_s)
-        return [
-            Result("P6", "start to first answer", sorted(taken)[rounds // 2], 1.0, "s", 1.0, higher=False)
-        ]
+            with proxy(folder / str(number % 2)) as (_, started):
+                taken.append(started.first_answer_s)
+        what = "start to first answer, to 1 s"
+        return [Result("P6", what, Rounds(tuple(taken)), 1.0, "s", 1.0, higher=False)]
+
+
+def two_workers(rounds: int, seconds: int) -> list[Result]:
+    """P12: the same requests to one process and to two."""
+    with _folder() as folder:
+        asyncio.run(seed(folder / "data", 100, dense_every=1, sparse=0, segments=0))
+        path = f"/flows/{identifier(0)}"
+        with proxy(folder / "data", workers=2) as (two, _), proxy(folder / "data") as (one, _):
+            mine, theirs = (_bearer(token(url, folder / "data", "newsroom")) for url in (two, one))
+            rates = interleaved(
+                rounds,
+                lambda: requests_per_s(two + path, mine, connections=32, seconds=seconds),
+                lambda: requests_per_s(one + path, theirs, connections=32, seconds=seconds),
+            )
+        return [Result("P12", "GET flow, two workers, to one", *rates, "req/s", 1.5, higher=True)]
 
 
 def _bearer(value: str) -> dict[str, str]:

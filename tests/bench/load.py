@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tests.bench.table import Rounds
+
 WRK = shutil.which("wrk")
 
 
@@ -52,10 +54,10 @@ def latency_us(url: Callable[[], str], headers: dict[str, str], *, count: int) -
     return statistics.median(taken) / 1000
 
 
-def interleaved(rounds: int, *measures: Callable[[], float | None]) -> list[float | None]:
-    """Medians of several measures, taken in turns."""
+def interleaved(rounds: int, *measures: Callable[[], float | None]) -> list[Rounds | None]:
+    """What several measures found, taken in turns."""
     taken: list[list[float | None]] = [[] for _ in measures]
     for _ in range(rounds):
         for place, measure in enumerate(measures):
             taken[place].append(measure())
-    return [None if None in values else statistics.median(values) for values in taken]  # type: ignore[type-var]
+    return [None if None in values else Rounds(tuple(values)) for values in taken]  # type: ignore[arg-type]

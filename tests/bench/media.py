@@ -1,10 +1,10 @@
-"""Uploads and reads of 5 MiB on local files, against a minimal handler with the same fsyncs.
+"""P7: uploads and reads of 5 MiB on local files, against a minimal handler with the same fsyncs.
 
 Speeds are of the fastest tenth of the requests, and the server's CPU seconds stand beside them: on a machine
 that others use too the rest says more about them.
 
-Run: python -m tests.bench.media. Target: at least 0.8 of the minimal handler's speed each way. Both run on
-uvicorn in one process, which a client in another asks alternately, over one connection each.
+Target: at least 0.8 of the minimal handler's speed each way. Both run on uvicorn in one process, which a
+client in another asks alternately, over one connection each.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from store.media.config import FilesConfig, build
 from store.media.files import Files
 from store.media.serve import LocalMedia
 from store.media.signing import Lifetime, Signer
+from tests.bench.table import Result
 
 SIZE_BYTES = 5 << 20
 ROUNDS = 60
@@ -136,46 +137,54 @@ def timed(connection: http.client.HTTPConnection, method: str, path: str, body: 
     return time.perf_counter() - start
 
 
-def main() -> None:
-    """Print the figures."""
-    secret, backend_id, body = secrets.token_bytes(32), str(uuid.uuid4()), os.urandom(SIZE_BYTES)
+def moving(rounds: int = ROUNDS) -> list[Result]:
+    """Both ways, and the memory that it took."""
+    secret, backend_id = secrets.token_bytes(32), str(uuid.uuid4())
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    peak_kib = 0
     with tempfile.TemporaryDirectory() as name:
         server = context.Process(target=serve, args=(Path(name), backend_id, secret, theirs))
         server.start()
         port = ours.recv()
         files = made(Path(name), backend_id, Signer((secret,)), f"http://127.0.0.1:{port}")
-        connections = [http.client.HTTPConnection("127.0.0.1", port) for _ in range(2)]
-        times: dict[tuple[str, str], list[float]] = {}
-        cpu: dict[tuple[str, str], float] = {}
-        for number in range(ROUNDS):
-            key, now_s = f"2026/11/21/flow/{number % 8}", int(time.time())
-            put = files.put_url(key, content_type=TYPE, presigned=True, now_s=now_s).url
-            get = files.get_url(key, version=None, now_s=now_s, content_type=TYPE)
-            for method, url in (("PUT", put), ("GET", get)):
-                sent = body if method == "PUT" else None
-                split = urlsplit(url)
-                paths = {"ours": f"{split.path}?{split.query}", "minimal": f"/{number % 8}"}
-                for who, connection in zip(paths, connections, strict=True):
-                    before_s, _ = asked(ours)
-                    took = timed(connection, method, paths[who], sent)
-                    after_s, peak_kib = asked(ours)
-                    times.setdefault((method, who), []).append(took)
-                    cpu[method, who] = cpu.get((method, who), 0.0) + after_s - before_s
+        times, cpu, peak_kib = _moved(rounds, files, port, ours)
         ours.send(None)
         server.join()
         asyncio.run(files.close())
+    found = []
     for method in ("PUT", "GET"):
-        mine, least = (statistics.quantiles(times[method, who], n=10)[0] for who in ("ours", "minimal"))
-        mine_cpu, least_cpu = (cpu[method, who] / ROUNDS * 1e3 for who in ("ours", "minimal"))
-        print(
-            f"{method} 5 MiB: {5 / mine:6.0f} MiB/s, {least / mine:.2f} x the minimal handler; "
-            f"CPU {mine_cpu:.2f} ms against {least_cpu:.2f} ms"
-        )
-    print(f"peak memory of the server: {peak_kib / 1024:.0f} MiB")
+        mine, least = (5 / statistics.quantiles(times[method, who], n=10)[0] for who in ("ours", "minimal"))
+        what = f"{method} 5 MiB, to a minimal file handler"
+        found.append(Result("P7", what, mine, least, "MiB/s", 0.8, higher=True))
+        mine, least = (cpu[method, who] / rounds * 1e3 for who in ("ours", "minimal"))
+        found.append(Result("P7", f"  {method}: CPU", mine, least, "ms", None, higher=False))
+    what = "peak memory of that server, to 100 MB"
+    return [*found, Result("P7", what, peak_kib / 1024, 100.0, "MB", 1.0, higher=False)]
 
 
-if __name__ == "__main__":
-    main()
+Times = dict[tuple[str, str], list[float]]
+
+
+def _moved(
+    rounds: int, files: Files, port: int, pipe: Connection
+) -> tuple[Times, dict[tuple[str, str], float], int]:
+    """By method and server: the seconds of each request, and CPU seconds of all; the peak memory in KiB."""
+    body, peak_kib = os.urandom(SIZE_BYTES), 0
+    connections = [http.client.HTTPConnection("127.0.0.1", port) for _ in range(2)]
+    times: Times = {}
+    cpu: dict[tuple[str, str], float] = {}
+    for number in range(rounds):
+        key, now_s = f"2026/11/21/flow/{number % 8}", int(time.time())
+        put = files.put_url(key, content_type=TYPE, presigned=True, now_s=now_s).url
+        get = files.get_url(key, version=None, now_s=now_s, content_type=TYPE)
+        for method, url in (("PUT", put), ("GET", get)):
+            sent = body if method == "PUT" else None
+            split = urlsplit(url)
+            paths = {"ours": f"{split.path}?{split.query}", "minimal": f"/{number % 8}"}
+            for who, connection in zip(paths, connections, strict=True):
+                before_s, _ = asked(pipe)
+                took = timed(connection, method, paths[who], sent)
+                after_s, peak_kib = asked(pipe)
+                times.setdefault((method, who), []).append(took)
+                cpu[method, who] = cpu.get((method, who), 0.0) + after_s - before_s
+    return times, cpu, peak_kib

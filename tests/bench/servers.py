@@ -9,11 +9,30 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
 ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A server process, and the seconds from its start to its first answer."""
+
+    pid: int
+    first_answer_s: float
+
+    def resident_mb(self) -> float:
+        """The memory that it has now."""
+        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
+
+    def cpu_s(self) -> float:
+        """The CPU time that it took so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def free_port() -> int:
@@ -24,8 +43,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def process(arguments: list[str], environ: dict[str, str], port: int) -> Iterator[float]:
-    """A server process; yields the seconds from its start to its first answer."""
+def process(arguments: list[str], environ: dict[str, str], port: int) -> Iterator[Started]:
+    """A server process, stopped in the end."""
     began = time.perf_counter()
     running = subprocess.Popen(
         [sys.executable, *arguments],
@@ -35,7 +54,7 @@ def process(arguments: list[str], environ: dict[str, str], port: int) -> Iterato
         stderr=subprocess.DEVNULL,
     )
     try:
-        yield first_answer(running, port, began)
+        yield Started(running.pid, first_answer(running, port, began))
     finally:
         running.terminate()
         running.wait(20)
@@ -57,15 +76,19 @@ def first_answer(running: subprocess.Popen[bytes], port: int, began: float) -> f
 
 
 @contextmanager
-def proxy(data: Path, upstream: str | None = None) -> Iterator[tuple[str, float]]:
-    """The proxy on a data folder, before an upstream if one is given; yields its URL and the seconds to its
-    first answer."""
+def proxy(data: Path, upstream: str | None = None, workers: int = 1) -> Iterator[tuple[str, Started]]:
+    """The proxy on a data folder, before an upstream if one is given; yields its URL too."""
     port = free_port()
-    environ = {"TAMS_PORT": str(port), "TAMS_DATA": str(data), "TAMS_LOG_FORMAT": "json"}
+    environ = {
+        "TAMS_PORT": str(port),
+        "TAMS_DATA": str(data),
+        "TAMS_LOG_FORMAT": "json",
+        "TAMS_WORKERS": str(workers),
+    }
     if upstream is not None:
         environ["TAMS_UPSTREAM"] = upstream
-    with process(["-m", "proxy", "serve", "--demo"], environ, port) as first_answer_s:
-        yield f"http://127.0.0.1:{port}", first_answer_s
+    with process(["-m", "proxy", "serve", "--demo"], environ, port) as started:
+        yield f"http://127.0.0.1:{port}", started
 
 
 @contextmanager
