@@ -79,7 +79,7 @@ class Streams:
         self._sealed = Sealed(store.metadata, store.backends)
         self._sealer = Sealer(store.metadata, store.backends, options.backend_id, store.now_ns, store.new_id)
         self._open: dict[tuple[str, int], _Open] = {}
-        self._opening = asyncio.Lock()
+        self._opening: dict[tuple[str, int], asyncio.Task[Log]] = {}
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="streams")
         self._tasks: list[asyncio.Task[None]] = []
         self._work = asyncio.Event()
@@ -202,12 +202,13 @@ class Streams:
             if found.stream is not stream:
                 found.stream = stream
             return found.log
-        async with self._opening:
-            found = self._open.get(stream.key)
-            if found is None:
-                found = _Open(stream, await self._opened(stream))
-                self._open[stream.key] = found
-            return found.log
+        opening = self._opening.get(stream.key)
+        if opening is None:
+            opening = self._opening[stream.key] = asyncio.create_task(self._opened(stream))
+            opening.add_done_callback(lambda _: self._opening.pop(stream.key, None))
+        # Whoever else waits for it goes on waiting when one gives up.
+        log = await asyncio.shield(opening)
+        return self._open.setdefault(stream.key, _Open(stream, log)).log
 
     async def _opened(self, stream: Stream) -> Log:
         if self._options.shared:
