@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.torture import crash, disk, faults, fuzz, load, power
+from tests.torture import crash, disk, faults, fuzz, load, power, rights
 from tests.torture.report import Report
 
 AREAS = {
@@ -15,6 +15,7 @@ AREAS = {
     "faults": faults.run,
     "load": load.run,
     "fuzz": fuzz.run,
+    "rights": rights.run,
 }
 
 
