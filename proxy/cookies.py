@@ -11,6 +11,7 @@ from starlette.requests import cookie_parser
 
 from proxy.asgi import App, Receive, Scope, Send
 from proxy.errors import BadRequest, Forbidden
+from proxy.live import origin_of
 
 LATER = b"/ptg/"
 TOKEN_PATH = "/ptg/token"
@@ -19,12 +20,13 @@ COOKIE = "authorization"
 
 class CookieToken:
     """The token endpoint as the later wire has it: it sets a cookie too, which is for HTTPS alone where the
-    address is."""
+    address is. Pages of other origins get none, lest they log their visitors in as somebody else."""
 
     def __init__(self, endpoint: App, path: str, public_url: str) -> None:
         self._endpoint = endpoint
         self._path = path
         self._secure = public_url.startswith("https:")
+        self._origins = frozenset((origin_of(public_url),))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
@@ -39,7 +41,7 @@ class CookieToken:
             if message.get("more_body"):
                 return
             headers = list(begun[0]["headers"])
-            if begun[0]["status"] == 200:
+            if begun[0]["status"] == 200 and _is_ours(scope["headers"], self._origins):
                 headers.append((b"set-cookie", cookie_of(bytes(body), secure=self._secure)))
             await send({**begun[0], "headers": headers})
             await send({"type": "http.response.body", "body": bytes(body)})

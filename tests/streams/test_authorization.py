@@ -258,6 +258,8 @@ async def test_the_later_wire_takes_a_cookie_over_http_alone(house: tuple[Proxy,
     assert (await by_cookie.refused("/data/s/pull"))[0] == 401
     assert (await replace(by_cookie, prefix="").http("GET", "/streams")).status_code == 401
     assert (await plain.http("POST", "/ptg/token", data={**form, "password": "x"})).status_code in (400, 401)
+    evil = {"origin": "https://evil.example"}
+    assert "set-cookie" not in (await plain.http("POST", "/ptg/token", data=form, headers=evil)).headers
     same = {"username": "owner", "password": "owner"}
     assert (await plain.http("POST", "/token", data=same)).json()["detail"]
 
