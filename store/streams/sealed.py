@@ -26,7 +26,7 @@ from store.streams.records import (
 from store.timerange import TimeRange
 
 SEGMENTS = 16
-KEPT = 256
+KEPT = 64
 """Indexes in memory."""
 _FIRST_BYTES = SEALED_HEADER_BYTES + 1024 * ENTRY_BYTES
 

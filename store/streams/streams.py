@@ -242,7 +242,8 @@ class Streams:
                 async with asyncio.timeout(TURN_S):
                     await self._work.wait()
             self._work.clear()
-            await asyncio.gather(*(self._try_turn(each) for each in list(self._open.values())))
+            due = [each for each in self._open.values() if _has_work(each)]
+            await asyncio.gather(*map(self._try_turn, due))
             await self._close_idle()
 
     async def _try_turn(self, each: _Open) -> None:
@@ -348,6 +349,14 @@ class Streams:
                 await self._run(
                     HotFolder(self._options.folder / folder_name(stream), self._options.sizes).remove
                 )
+
+
+def _has_work(each: _Open) -> bool:
+    """Whether there may be something to seal or to trim of a stream."""
+    log = each.log
+    if log.is_gone or each.stream.retention != Retention():
+        return True
+    return isinstance(log, HotLog) and any(file.count for file in log.files)
 
 
 def folder_name(stream: Stream) -> str:
