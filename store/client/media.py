@@ -9,6 +9,12 @@ class NoMediaLibrary(Exception):
     """PyAV is not installed."""
 
 
+def codec_name(stream: Any) -> str:
+    """What FFmpeg calls the codec of a stream, whatever decodes it."""
+    context = stream.codec_context
+    return "unknown" if context is None else str(context.codec.canonical_name)
+
+
 def pyav() -> Any:
     """The module `av`. Raises `NoMediaLibrary`."""
     try:

@@ -75,9 +75,9 @@ def run(client: Client, feeds: Sequence[Feed], plan: Plan, progress: Progress) -
     if plan.flow_id is not None and len(feeds) > 1:
         raise ToolError("--flow-id is for an input with one playlist; this has several")
     offset = NOUGHT
-    if plan.start_ns is not None:
-        first = _probed(next(_some(feeds[0])))
-        offset = Fraction(plan.start_ns, NS_PER_S) - first.extent.start
+    start = feeds[0].start if plan.start_ns is None else Fraction(plan.start_ns, NS_PER_S)
+    if start is not None:
+        offset = start - _probed(next(_some(feeds[0]))).extent.start
     if len(feeds) == 1:
         return [_feed(client, feeds[0], plan, offset, progress)]
     with ThreadPoolExecutor(len(feeds)) as pool:

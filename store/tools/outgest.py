@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from store.client.media import pyav
+from store.client.media import codec_name, pyav
 from store.timerange import NS_PER_S, TimeRange, format_timestamp
 from store.tools.cutting import Pipe
 from store.tools.errors import Broken, ToolError, Unreadable
@@ -324,7 +324,7 @@ def _mark(stream: Any) -> tuple[str, bytes]:
     extra = bytes(context.extradata or b"")
     size = f" {context.width}x{context.height}" if stream.type == "video" else f" {context.sample_rate} Hz"
     apart = extra if extra[:1] == b"\x01" or stream.type == "audio" else b""
-    return f"{context.name}{size}", apart
+    return f"{codec_name(stream)}{size}", apart
 
 
 def _sound(segment: Segment, packets: list[Any]) -> list[Any]:

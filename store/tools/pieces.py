@@ -7,7 +7,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -43,7 +44,8 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """One sequence of pieces. `key`: names it among those of its input, the same in every run."""
+    """One sequence of pieces. `key`: names it among those of its input, the same in every run. `start`:
+    when its first picture is shown, where its pieces may say it with other times."""
 
     key: str
     pieces: Callable[[], Iterator[Piece]]
@@ -51,6 +53,7 @@ class Feed:
     total: int | None = None
     target_s: int = 0
     kind: str | None = None
+    start: Fraction | None = None
 
 
 class Reader:
@@ -151,7 +154,8 @@ def feeds(
     else:
         with _work_folder() as folder:
             made = cut(path, Path(folder), container=container, seconds=seconds)
-            yield _of_playlist(str(made), reader, live=False)
+            (feed,) = _of_playlist(str(made.playlist), reader, live=False)
+            yield [replace(feed, start=made.start)]
 
 
 def _work_folder() -> AbstractContextManager[str]:

@@ -9,7 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from store.client.media import pyav
+from store.client.media import codec_name, pyav
 from store.tools.errors import Unreadable
 from store.tools.timing import WRAP, Extent
 
@@ -155,8 +155,7 @@ def _duration(stream: Any, timings: list[Timing]) -> Fraction:
 
 
 def _stream(stream: Any, timings: list[Timing]) -> Stream:
-    context = stream.codec_context
-    name = context.name if context is not None else "unknown"
+    name = codec_name(stream)
     if stream.type == "video":
         return Stream("video", CODECS.get(name, f"video/{name}"), _video(stream, timings), stream.id)
     codec = "audio/x-raw-int" if name.startswith("pcm_s") else CODECS.get(name, f"audio/{name}")
@@ -180,7 +179,7 @@ def _video(stream: Any, timings: list[Timing]) -> dict[str, Any]:
     found["interlace_mode"] = FIELDS.get(int(context.field_order))
     found["colorspace"] = SPACES.get(int(context.color_primaries))
     found["transfer_characteristic"] = CURVES.get(int(context.color_trc))
-    found["avc_parameters"] = _avc(context) if context.name == "h264" else None
+    found["avc_parameters"] = _avc(context) if codec_name(stream) == "h264" else None
     pixel = stream.sample_aspect_ratio
     if pixel:
         found["pixel_aspect_ratio"] = {"numerator": pixel.numerator, "denominator": pixel.denominator}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import wave
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -100,4 +101,29 @@ def only(film: Path, kind: str, target: Path) -> Path:
             if packet.dts is not None:
                 packet.stream = copied
                 out.mux(packet)
+    return target
+
+
+def american(target: Path, pictures: int) -> Path:
+    """Grey pictures at 30000/1001 a second, some of them decoded before they are shown, from nought on."""
+    with av.open(str(target), "w") as out:
+        stream = out.add_stream(
+            "libx264", rate=Fraction(30_000, 1001), options={"preset": "ultrafast", "bf": "2"}
+        )
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 64, 64, "yuv420p", 30
+        for number in range(pictures):
+            frame = av.VideoFrame(64, 64, "yuv420p")
+            frame.pts = number
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return target
+
+
+def tone(target: Path) -> Path:
+    """A second of silence, not coded at all."""
+    with wave.open(str(target), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(48_000)
+        out.writeframes(bytes(96_000))
     return target

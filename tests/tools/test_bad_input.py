@@ -16,7 +16,7 @@ from store.client.tams import Client, Fixed, Refused, fetch  # noqa: E402
 from store.tools import connection, ingest, pieces  # noqa: E402
 from store.tools.cutting import cut  # noqa: E402
 from store.tools.flows import Naming, Wanted  # noqa: E402
-from tests.tools.film import look, make, only, turned  # noqa: E402
+from tests.tools.film import american, look, make, only, tone, turned  # noqa: E402
 from tests.tools.places import Place, running  # noqa: E402
 
 
@@ -33,7 +33,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def playlist(film: Path, tmp_path: Path) -> Path:
-    return cut(film, tmp_path, container="mp2t", seconds=2)
+    return cut(film, tmp_path, container="mp2t", seconds=2).playlist
 
 
 def without(playlist: Path, name: str) -> None:
@@ -102,7 +102,7 @@ def test_a_gap_can_be_closed_and_what_is_missing_of_a_flow_is_said(
 def test_a_segment_of_another_kind_is_refused_by_name(place: Place, film: Path, playlist: Path) -> None:
     other = playlist.parent / "other"
     other.mkdir()
-    made = cut(film, other, container="mp4", seconds=2)
+    made = cut(film, other, container="mp4", seconds=2).playlist
     whole = (made.parent / "init.mp4").read_bytes() + (made.parent / "000001.m4s").read_bytes()
     (playlist.parent / "000001.ts").write_bytes(whole)
     result = place.run("ingest", str(playlist), "--auth-class", "news")
@@ -313,3 +313,32 @@ def test_a_file_can_be_stored_whole(place: Place, film: Path, tmp_path: Path) ->
     target = tmp_path / "part.mp4"
     place.json("outgest", done["flow_id"], str(target), "--timerange", "[3:0_5:0)")
     assert look(target).numbers[:50] == list(range(50, 100))
+
+
+@pytest.mark.parametrize("container", ["mp2t", "mp4"])
+def test_times_that_no_nanosecond_can_say_leave_no_seam(place: Place, tmp_path: Path, container: str) -> None:
+    """Transport streams have no times before nought, when decoding begins: the flow has the file's own."""
+    film = american(tmp_path / "film.mp4", 90)
+    asked = ("--auth-class", "news", "--container", container, "--seconds", "1")
+    (done,) = place.json("ingest", str(film), *asked)["flows"]
+    assert done["timerange"] == "[0:0_3:3000000)"
+    listed = [each["timerange"] for each in place.json("ls", "segments", done["flow_id"])]
+    assert listed == ["[0:0_1:1000000)", "[1:1000000_2:2000000)", "[2:2000000_3:3000000)"]
+    assert place.json("show", done["flow_id"])["essence_parameters"]["frame_rate"] == {
+        "numerator": 30_000,
+        "denominator": 1001,
+    }
+    target = tmp_path / "out.mp4"
+    told = place.json("outgest", done["flow_id"], str(target))
+    assert (told["pictures"], told["wrong"]) == (90, [])
+
+
+def test_what_cannot_be_cut_can_be_stored_whole(place: Place, tmp_path: Path) -> None:
+    sound = str(tone(tmp_path / "tone.wav"))
+    refused = place.run("ingest", sound, "--auth-class", "news")
+    assert refused.exit_code == 1
+    assert "pcm_s16le cannot be cut into segments; store it with --whole" in refused.stderr
+    (done,) = place.json("ingest", sound, "--auth-class", "news", "--whole")["flows"]
+    assert (done["container"], done["timerange"]) == ("audio/wav", "[0:0_1:0)")
+    flow = place.json("show", done["flow_id"])
+    assert (flow["codec"], flow["essence_parameters"]["bit_depth"]) == ("audio/x-raw-int", 16)

@@ -205,7 +205,7 @@ def test_live_begins_near_the_end_and_goes_on_as_the_flow_grows(studio: Studio) 
 
     folder = studio.folder / "live"
     folder.mkdir()
-    playlist = cut(studio.film, folder, container="mp2t", seconds=2)
+    playlist = cut(studio.film, folder, container="mp2t", seconds=2).playlist
     whole = playlist.read_text()
     lines = whole.split("\n")
     playlist.write_text("\n".join(lines[: lines.index("000001.ts") + 1]) + "\n#EXT-X-ENDLIST\n")
