@@ -15,7 +15,7 @@ from store.params import Params
 from store.routing import Router, decode_query
 from store.streams import catalogue, recordings
 from store.streams.asked import LATER, NEWEST, NEXT, ROOT, pull_of, push_of
-from store.streams.flows import check_sid
+from store.streams.flows import Stream, check_sid
 from store.streams.frames import named
 from store.streams.ids import Wanted, text_of
 from store.streams.multipart import parts_of
@@ -257,7 +257,7 @@ async def _get_data(streams: Streams, asked: Asked) -> Reply:
     return Reply(200, headers, data)
 
 
-async def _all(streams: Streams, stream: Any, after: int, limit: int, most_bytes: int) -> Page:
+async def _all(streams: Streams, stream: Stream, after: int, limit: int, most_bytes: int) -> Page:
     """What a request without a socket gets: as much as there is, within bounds."""
     pages: list[Page] = []
     while limit > 0 and most_bytes > 0:

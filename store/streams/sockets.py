@@ -106,7 +106,10 @@ async def served(send: Send, *work: Coroutine[Any, Any, None]) -> None:
     end = next((task.exception() for task in done if not task.cancelled()), None)
     if isinstance(end, Gone | OSError):
         return
-    await _close(send, _ended(end))
+    closed = _ended(end)
+    if closed.code != NORMAL:
+        _log.info("a socket of a stream was closed with %d: %s", closed.code, closed.reason)
+    await _close(send, closed)
 
 
 def _ended(end: BaseException | None) -> Closed:
