@@ -231,10 +231,8 @@ class Streams:
         """Look for what other processes append, where somebody waits for it."""
         while True:
             await asyncio.sleep(POLL_S)
-            for each in list(self._open.values()):
-                if each.log.waiters and each.log.is_behind():
-                    with _logged("reading on"):
-                        await each.log.refresh()
+            behind = [each.log for each in self._open.values() if each.log.waiters and each.log.is_behind()]
+            await asyncio.gather(*map(_refresh, behind))
 
     async def _seal(self) -> None:
         while True:
@@ -349,6 +347,11 @@ class Streams:
                 await self._run(
                     HotFolder(self._options.folder / folder_name(stream), self._options.sizes).remove
                 )
+
+
+async def _refresh(log: Log) -> None:
+    with _logged("reading on"):
+        await log.refresh()
 
 
 def _has_work(each: _Open) -> bool:
