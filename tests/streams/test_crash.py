@@ -104,8 +104,8 @@ async def everything(wire: Wire, most: int) -> list[tuple[str, bytes]]:
     return found
 
 
-async def crash(folder: Path, seed: int, rounds: int) -> None:
-    """Kill the server so many times, and look at what is there after each."""
+async def crash(folder: Path, seed: int, rounds: int) -> int:
+    """Kill the server so many times, and look at what is there in the end: how much was acknowledged."""
     rng, journal = random.Random(seed), Journal()
     followed: list[tuple[str, bytes]] = []
     for number in range(rounds):
@@ -122,6 +122,7 @@ async def crash(folder: Path, seed: int, rounds: int) -> None:
             await asyncio.gather(*work)
     async with process(folder) as (_, wire):
         await verify(wire, journal, followed)
+    return len(journal.acknowledged)
 
 
 async def verify(wire: Wire, journal: Journal, followed: list[tuple[str, bytes]]) -> None:

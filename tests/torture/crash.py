@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from pathlib import Path
 
 from tests.end_to_end.receiver import receiving
+from tests.streams.test_crash import crash
 from tests.torture.report import Report
 from tests.torture.world import World
 
@@ -16,6 +18,15 @@ def run(report: Report, *, quick: bool, seed: int) -> None:
     """Kills at points drawn by lot."""
     kills = 12 if quick else 200
     report.attempt("crash", f"{kills} kills in ingest, deletion, keys, webhooks", lambda: _kills(kills, seed))
+    report.attempt(
+        "crash", f"{kills} kills under pushes and pulls of streams", lambda: _streams(kills, seed)
+    )
+
+
+def _streams(kills: int, seed: int) -> str:
+    with tempfile.TemporaryDirectory(prefix="tams-torture-") as folder:
+        told = asyncio.run(crash(Path(folder), seed, kills))
+    return f"{told} acknowledged, 0 lost, 0 doubled, in order"
 
 
 def _kills(kills: int, seed: int) -> str:
