@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from authlib.oauth2.rfc8414 import get_well_known_url
 
 from proxy.errors import Unavailable
 from proxy.identity.config import IssuerConfig
@@ -60,6 +59,9 @@ class Discovery:
         try:
             document = await fetch_document(self._client, oidc_url(self._config.issuer))
         except Unavailable:
+            # The one function drags much in that who has no issuers does not wait for.
+            from authlib.oauth2.rfc8414 import get_well_known_url
+
             url = get_well_known_url(self._config.issuer, external=True)
             document = await fetch_document(self._client, url)
         return parse_metadata(document, self._config.issuer)

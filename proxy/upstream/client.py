@@ -13,9 +13,9 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import TracebackType
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-import aiohttp
 from yarl import URL
 
 from proxy.errors import BadUpstream, Error, Unavailable, UpstreamTimeout
@@ -23,6 +23,9 @@ from proxy.upstream.breaker import Breaker
 from proxy.upstream.connection import Broken, Limits, Pool, Raw
 from proxy.upstream.credentials import Credential, Proof
 from proxy.upstream.headers import Base
+
+if TYPE_CHECKING:
+    import aiohttp
 
 SENT: ContextVar[list[None] | None] = ContextVar("SENT", default=None)
 """Grows by one with each call that is made on behalf of a request, where somebody counts."""
@@ -181,6 +184,8 @@ def _translated(exc: BaseException) -> Error | None:
         return BadUpstream(exc.summary)
     if isinstance(exc, Error):
         return exc
+    import aiohttp
+
     if isinstance(exc, aiohttp.ConnectionTimeoutError | aiohttp.ClientConnectorError):
         return Unavailable("The upstream cannot be reached.", retry_after_s=2)
     if isinstance(exc, TimeoutError):
@@ -198,6 +203,9 @@ def _with_token(target: str, proof: Proof) -> str:
 
 
 def _session(limits: Limits, tls: ssl.SSLContext | None) -> aiohttp.ClientSession:
+    # It takes a while to import: a server without an upstream does not wait for it.
+    import aiohttp
+
     connector = aiohttp.TCPConnector(limit=limits.connections, ssl=tls if tls is not None else True)
     timeout = aiohttp.ClientTimeout(
         total=None, connect=limits.connect_s, sock_connect=limits.connect_s, sock_read=limits.read_s

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from typing import Any
-
-import aiohttp
+from typing import TYPE_CHECKING, Any
 
 from proxy.errors import STATUS, Error, Forbidden, MethodNotAllowed
 from proxy.upstream.answers import refusal
@@ -17,6 +15,9 @@ from proxy.upstream.client import Client
 from proxy.upstream.headers import MEDIA_RESPONSE, media_request
 from proxy.upstream.parts import Clock
 from proxy.upstream.relayed import RelayedUrls, Target
+
+if TYPE_CHECKING:
+    import aiohttp
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

@@ -9,15 +9,16 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
-from typing import Protocol
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol
 
-import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from store.events.addresses import Addresses, literal_of
 from store.events.schedule import retry_after_s
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
 
 TIMEOUT_S = 15.0
 READ_BYTES = 4096
@@ -93,42 +94,8 @@ class Names:
         return await answer
 
 
-class Pinned(AbstractResolver):
-    """Gives aiohttp only addresses that may be called; it connects to these and asks no second time, so that
-    a name that changes meanwhile (DNS rebinding) changes nothing."""
-
-    def __init__(self, addresses: Addresses, lookup: Lookup) -> None:
-        self._addresses = addresses
-        self._lookup = lookup
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """The addresses to connect to. Raises `Refused` where none may be called."""
-        found = [ip_address(text) for text in await self._lookup(host)]
-        if not found:
-            raise OSError("no address")
-        allowed = [address for address in found if self._addresses.admits(host, address)]
-        if not allowed:
-            raise Refused(NOT_PUBLIC)
-        return [
-            ResolveResult(
-                hostname=host,
-                host=str(address),
-                port=port,
-                family=socket.AF_INET6 if address.version == 6 else socket.AF_INET,
-                proto=0,
-                flags=socket.AI_NUMERICHOST,
-            )
-            for address in allowed
-        ]
-
-    async def close(self) -> None:
-        """There is nothing to close."""
-
-
 class HttpSender:
-    """`Sender` by aiohttp, over kept connections. Make it on the loop that uses it; to be closed."""
+    """`Sender` by aiohttp, over kept connections, on the loop of the first attempt; to be closed."""
 
     def __init__(
         self,
@@ -138,21 +105,22 @@ class HttpSender:
         timeout_s: float = TIMEOUT_S,
     ) -> None:
         self._addresses = addresses
+        self._lookup = lookup
+        self._timeout_s = timeout_s
         self._now_s = now_s
-        connector = aiohttp.TCPConnector(
-            limit=0,
-            limit_per_host=CONNECTIONS_OF_ONE,
-            resolver=Pinned(addresses, lookup),
-            use_dns_cache=False,
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            timeout=aiohttp.ClientTimeout(total=timeout_s),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            skip_auto_headers=("User-Agent", "Accept-Encoding"),
-            trust_env=False,
-        )
+        self._session: ClientSession | None = None
+
+    async def _opened(self) -> ClientSession:
+        if self._session is None:
+            # It takes a while to import: a server without webhooks does not wait for it, and others not on
+            # their loop.
+            pinned = await asyncio.to_thread(import_module, "store.events.pinned")
+            # Another attempt may have come first meanwhile.
+            if self._session is None:
+                self._session = pinned.session(
+                    self._addresses, self._lookup, self._timeout_s, CONNECTIONS_OF_ONE
+                )
+        return self._session
 
     async def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """One attempt; every failure is an answer."""
@@ -161,6 +129,9 @@ class HttpSender:
         return Answer(status, said, (time.perf_counter_ns() - began) // 1_000_000, wait_s)
 
     async def _sent(self, url: str, headers: Mapping[str, str], body: bytes) -> tuple[int | None, str, float]:
+        session = await self._opened()
+        import aiohttp
+
         try:
             # As it was written; only what cannot be sent so is escaped.
             target = URL(url, encoded=url.isascii())
@@ -170,9 +141,7 @@ class HttpSender:
                 literal is not None and not self._addresses.admits(target.raw_host or "", literal)
             ):
                 return None, NOT_PUBLIC, 0.0
-            async with self._session.post(
-                target, data=body, headers=headers, allow_redirects=False
-            ) as answer:
+            async with session.post(target, data=body, headers=headers, allow_redirects=False) as answer:
                 await answer.content.read(READ_BYTES)
                 wait_s = retry_after_s(answer.headers.get("Retry-After"), self._now_s())
                 return answer.status, f"The receiver answered {answer.status}.", wait_s
@@ -187,4 +156,5 @@ class HttpSender:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._session.close()
+        if self._session is not None:
+            await self._session.close()

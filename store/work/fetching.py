@@ -9,7 +9,8 @@ from yarl import URL
 
 from store.errors import NotFound, Unavailable
 from store.events.addresses import Addresses, literal_of
-from store.events.sender import Lookup, Names, Pinned, Refused
+from store.events.pinned import Pinned
+from store.events.sender import Lookup, Names, Refused
 from store.media.protocol import CHUNK_BYTES
 
 CONNECT_S, SILENT_S = 10.0, 60.0

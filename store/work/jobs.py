@@ -21,7 +21,6 @@ from store.metadata.query import Query, Sort, updated_ns
 from store.metadata.rows import Document, Kind, Row
 from store.models.common import format_time
 from store.timerange import NS_PER_S, TimeRange
-from store.work.fetching import fetched
 from store.work.worker import Job
 
 BATCH = 200
@@ -130,6 +129,9 @@ async def fill_copies(store: Store) -> bool:
     busy = False
 
     def fetch(url: str) -> AsyncGenerator[bytes, None]:
+        # It takes a while to import, and few servers ever fetch anything.
+        from store.work.fetching import fetched
+
         return fetched(store.addresses, url)
 
     for row in rows:
