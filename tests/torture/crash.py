@@ -18,9 +18,7 @@ def run(report: Report, *, quick: bool, seed: int) -> None:
     """Kills at points drawn by lot."""
     kills = 12 if quick else 200
     report.attempt("crash", f"{kills} kills in ingest, deletion, keys, webhooks", lambda: _kills(kills, seed))
-    report.attempt(
-        "crash", f"{kills} kills under pushes and pulls of streams", lambda: _streams(kills, seed)
-    )
+    report.attempt("crash", f"{kills} kills under pushes and pulls of streams", lambda: _streams(kills, seed))
 
 
 def _streams(kills: int, seed: int) -> str:
