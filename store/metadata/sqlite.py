@@ -81,6 +81,7 @@ class Sqlite:
         self._readers = Readers(path)
         self._writer = Writer(path)
         self._objects = sqlite_objects.Cache()
+        self._seen = sqlite_page.Seen()
         self._listeners: list[Callable[[], None]] = []
 
     async def rows(self, refs: Iterable[Ref]) -> dict[Ref, Row]:
@@ -97,7 +98,9 @@ class Sqlite:
 
     async def page(self, query: Query) -> tuple[list[Row], bool]:
         """The rows of a listing in its order, and whether more follow."""
-        return await self._readers.snapshot(lambda connection: sqlite_page.page(connection, query))
+        return await self._readers.snapshot(
+            lambda connection: sqlite_page.page(connection, query, self._seen)
+        )
 
     async def write(self, change: Change) -> None:
         """Apply a change. Raises `Stale`, `errors.Expectation`."""

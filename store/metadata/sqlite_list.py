@@ -9,7 +9,7 @@ from typing import Any, Final
 from store import errors
 from store.metadata.query import Query, Sort
 from store.metadata.sqlite_objects import json_array
-from store.metadata.sqlite_rows import CLASSES, NONE, ROW
+from store.metadata.sqlite_rows import CLASSES, NONE, RELATED, ROW
 from store.timerange import TimeRange
 from store.view import View
 
@@ -166,6 +166,13 @@ def joined(conditions: Iterable[Condition]) -> Condition:
         "".join(f" AND {condition.sql}" for condition in found),
         tuple(value for condition in found for value in condition.values),
     )
+
+
+def versions_sql(passes: Condition) -> str:
+    """Of candidates, the versions of those that pass, with what changes without them. Parameters as of
+    `fetch_sql`."""
+    return f"""SELECT r.version, r.id, {RELATED}, r.segments_updated_ns FROM json_each(?) w
+        CROSS JOIN resources r ON r.kind = ? AND r.id = w.value{passes.sql}"""
 
 
 def fetch_sql(passes: Condition) -> str:

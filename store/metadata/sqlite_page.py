@@ -6,8 +6,8 @@ Measured: merging one limited ordered walk per value costs 0.3 ms where `IN` wit
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Final
 
@@ -25,10 +25,11 @@ from store.metadata.sqlite_list import (
     plan_of,
     ranked_sql,
     seen_among,
+    versions_sql,
     visible,
 )
 from store.metadata.sqlite_objects import json_array
-from store.metadata.sqlite_rows import classes_of, row_of
+from store.metadata.sqlite_rows import at_present, classes_of, row_of
 from store.metadata.sqlite_scan import Walk, by_facet, by_sort, key_of
 from store.view import View
 
@@ -40,6 +41,10 @@ COUNTED: Final = 4_000
 """How far facets are counted to tell which is the narrower."""
 SETS: Final = 300
 """Up to so many sets of classes are told apart for a view that is denied some."""
+KEPT: Final = 4_096
+"""So many rows of listings are kept at most, which is more than the pages that many readers share."""
+KEPT_BYTES: Final = 4_096
+"""The longest document that is kept."""
 
 FOUND: Final = """SELECT {} FROM json_each(?) w
     CROSS JOIN terms t ON t.kind = ? AND t.facet = ? AND t.value = w.value LIMIT ?"""
@@ -51,7 +56,50 @@ CLASS_SETS: Final = """WITH RECURSIVE sets (value) AS (
     SELECT value FROM sets WHERE value IS NOT NULL LIMIT ?2"""
 
 
-def page(connection: sqlite3.Connection, query: Query) -> tuple[list[Row], bool]:
+class Seen:
+    """Rows of listings as they were read, by version: no two rows, nor states of one, share a version.
+
+    Bounded, and without documents of unusual length. For reads of what is committed only: a transaction that
+    writes may yet be undone, its versions with it.
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[int, tuple[Row, str | None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def rows(
+        self, connection: sqlite3.Connection, kind: str, wanted: Mapping[int, str]
+    ) -> dict[int, tuple[Row, str | None]]:
+        """Rows with their text to sort by, by version. `wanted`: version to id. `related` and
+        `segments_updated_ns` are those of any time."""
+        known = self._rows
+        found = {version: each for version in wanted if (each := known.get(version)) is not None}
+        missing = [id for version, id in wanted.items() if version not in found]
+        if missing:
+            values = (json_array(missing), kind)
+            read = {
+                record[2]: (row_of(record), record[-1])
+                for record in connection.execute(fetch_sql(Condition("")), values)
+            }
+            kept = {version: each for version, each in read.items() if len(each[0].document) <= KEPT_BYTES}
+            if len(known) + len(kept) > KEPT:
+                self._rows = known = {}
+            known.update(kept)
+            found.update(read)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Where rows are read, and which were read before."""
+
+    connection: sqlite3.Connection
+    seen: Seen
+
+
+def page(connection: sqlite3.Connection, query: Query, seen: Seen) -> tuple[list[Row], bool]:
     """The rows of a listing in its order, and whether more follow."""
     query = _by_seen_collections(connection, query)
     plan = plan_of(query)
@@ -61,7 +109,7 @@ def page(connection: sqlite3.Connection, query: Query) -> tuple[list[Row], bool]
         if not query.reverse:
             return [], False
         query = replace(query, after=None)
-    rows = [] if plan.void else _rows(connection, query, plan)
+    rows = [] if plan.void else _rows(Reading(connection, seen), query, plan)
     return rows[: query.limit], len(rows) > query.limit
 
 
@@ -76,32 +124,33 @@ def _by_seen_collections(connection: sqlite3.Connection, query: Query) -> Query:
     return replace(query, collected_by=seen) if seen else replace(query, collected_by=None, ids=frozenset())
 
 
-def _rows(connection: sqlite3.Connection, query: Query, plan: Plan) -> list[Row]:
+def _rows(reading: Reading, query: Query, plan: Plan) -> list[Row]:
     """The rows in order, one more than the limit at least where there are so many."""
+    connection = reading.connection
     if query.ids is not None:
-        return _chosen(connection, query, plan, sorted(query.ids))
+        return _chosen(reading, query, plan, sorted(query.ids))
     sight, exact = _sight(connection, query.kind, plan.view)
     ways = plan.facets if sight is None else (*plan.facets, sight)
     way, ids = _way(connection, query, ways)
     if ids is not None:
-        return _chosen(connection, query, plan, ids)
+        return _chosen(reading, query, plan, ids)
     view = None if way is sight and exact else plan.view
     walk = Walk(query.kind, query.reverse, query.limit + 1)
     left = [*plan.conditions, *(condition_of(f) for f in plan.facets if f is not way)]
     others = joined(left)
     if way is None:
         candidates = by_sort(connection, walk, query.sort, query.after)
-        return _fill(connection, walk, candidates, others, view)
+        return _fill(reading, walk, candidates, others, view)
     if query.sort is Sort.CREATED:
         candidates = by_facet(connection, walk, way, query.after)
-        return _fill(connection, walk, candidates, others, view)
+        return _fill(reading, walk, candidates, others, view)
     everything = joined((*plan.conditions, *map(condition_of, plan.facets)))
     candidates = _up_to(PATIENCE, by_sort(connection, walk, query.sort, query.after))
-    rows = _fill(connection, walk, candidates, everything, plan.view)
+    rows = _fill(reading, walk, candidates, everything, plan.view)
     if len(rows) >= walk.wanted:
         return rows
     return _ranked(
-        connection, query, way, others if view is None else joined((*left, *visible(view))), plan.view
+        reading, query, way, others if view is None else joined((*left, *visible(view))), plan.view
     )
 
 
@@ -156,7 +205,7 @@ def _up_to(most: int, candidates: Iterable[list[str]]) -> Iterator[list[str]]:
 
 
 def _fill(
-    connection: sqlite3.Connection,
+    reading: Reading,
     walk: Walk,
     candidates: Iterable[list[str]],
     passes: Condition,
@@ -171,7 +220,7 @@ def _fill(
             size = max(walk.wanted - len(rows), count)
             some, ids = ids[:size], ids[size:]
             count += len(some)
-            found = {row.id: row for row, _ in _fetch(connection, walk.kind, some, passes, view)}
+            found = {row.id: row for row, _ in _fetch(reading, walk.kind, some, passes, view)}
             rows += [found[id] for id in some if id in found]
         if len(rows) >= walk.wanted:
             break
@@ -179,20 +228,23 @@ def _fill(
 
 
 def _fetch(
-    connection: sqlite3.Connection, kind: str, ids: Sequence[str], passes: Condition, view: View | None
+    reading: Reading, kind: str, ids: Sequence[str], passes: Condition, view: View | None
 ) -> Iterator[tuple[Row, str | None]]:
     """Of candidates the rows that pass and are seen, each with its text to sort by."""
-    for record in connection.execute(fetch_sql(passes), (json_array(ids), kind, *passes.values)):
-        row = row_of(record)
+    connection = reading.connection
+    heads = connection.execute(versions_sql(passes), (json_array(ids), kind, *passes.values)).fetchall()
+    found = reading.seen.rows(connection, kind, {version: id for version, id, *_ in heads})
+    for version, _, related, segments_updated_ns in heads:
+        row, text = found[version]
         if view is None or view.sees(row.classes):
-            yield row, record[-1]
+            yield at_present(row, related, segments_updated_ns), text
 
 
-def _chosen(connection: sqlite3.Connection, query: Query, plan: Plan, ids: Sequence[str]) -> list[Row]:
+def _chosen(reading: Reading, query: Query, plan: Plan, ids: Sequence[str]) -> list[Row]:
     """All that pass of candidates in any order, in order."""
     passes = joined((*plan.conditions, *map(condition_of, plan.facets)))
     keyed = []
-    for row, text in _fetch(connection, query.kind, ids, passes, plan.view):
+    for row, text in _fetch(reading, query.kind, ids, passes, plan.view):
         value = {"created_rank": row.created_ns, "updated_rank": row.updated_ns, "sort_text": text}
         key = sort_key(query.sort, Position(value[SORT_COLUMN[query.sort]], row.id))
         keyed.append((key, row))
@@ -203,9 +255,7 @@ def _chosen(connection: sqlite3.Connection, query: Query, plan: Plan, ids: Seque
     return [row for _, row in keyed]
 
 
-def _ranked(
-    connection: sqlite3.Connection, query: Query, way: Facet, passes: Condition, view: View | None
-) -> list[Row]:
+def _ranked(reading: Reading, query: Query, way: Facet, passes: Condition, view: View | None) -> list[Row]:
     """A page in an order that the facet has no index for: all it finds is sorted.
 
     `passes` includes what the view asks for; rows are held against it all the same.
@@ -216,6 +266,6 @@ def _ranked(
         start = (1, "", query.after.id) if value is None else (0, *key_of(query.sort, query.after))
     sql = ranked_sql(query.sort, passes, after=bool(start), reverse=query.reverse)
     values = (way.values_text, query.kind, way.name, *passes.values, *start, query.limit + 1)
-    ids = [record[2] for record in connection.execute(sql, values)]
+    ids = [record[2] for record in reading.connection.execute(sql, values)]
     walk = Walk(query.kind, query.reverse, query.limit + 1)
-    return _fill(connection, walk, [ids], Condition(""), view)
+    return _fill(reading, walk, [ids], Condition(""), view)

@@ -26,9 +26,10 @@ CLASSES: Final = "tag.auth_classes"
 
 # What a statement selects for `row_of`. The classes of related ids are read by the same statement, which
 # makes a single get a snapshot without a transaction around it.
-ROW: Final = """r.kind, r.id, r.version, r.document, r.classes, CASE WHEN r.related IS NULL THEN NULL ELSE (
+RELATED: Final = """CASE WHEN r.related IS NULL THEN NULL ELSE (
     SELECT json_group_object(q.id, q.classes) FROM json_each(r.related) j
-    CROSS JOIN resources q ON q.kind = r.kind AND q.id = j.value) END,
+    CROSS JOIN resources q ON q.kind = r.kind AND q.id = j.value) END"""
+ROW: Final = f"""r.kind, r.id, r.version, r.document, r.classes, {RELATED},
     r.created_rank, r.segments_updated_ns, r.private, r.updated_rank"""
 
 _GET = f"SELECT {ROW} FROM resources r WHERE r.kind = ? AND r.id = ?"
@@ -62,6 +63,24 @@ def row_of(record: Record) -> Row:
         segments_updated,
         private,
         -updated,
+    )
+
+
+def at_present(row: Row, related: str | None, segments_updated_ns: int | None) -> Row:
+    """A row as it is now; what else is in it changes with its version alone."""
+    if related is None and segments_updated_ns == row.segments_updated_ns:
+        return row
+    return Row(
+        row.kind,
+        row.id,
+        row.version,
+        row.document,
+        row.classes,
+        _related(related) if related is not None else row.related,
+        row.created_ns,
+        segments_updated_ns,
+        row.private,
+        row.updated_ns,
     )
 
 

@@ -81,7 +81,8 @@ async def flows(folder: Path) -> list[Result]:
         connection = connect(path, busy_s=0)
         costs["get a flow"][count] = cpu_us(lambda c=connection, r=ref: sqlite_rows.get(c, r), 500)
         for name, query in LISTINGS.items():
-            costs[name][count] = cpu_us(lambda c=connection, q=query: sqlite_page.page(c, q))
+            seen = sqlite_page.Seen()
+            costs[name][count] = cpu_us(lambda c=connection, q=query, s=seen: sqlite_page.page(c, q, s))
         connection.close()
     return [
         Result("P2", f"{name}, {count:,} flows / {SIZES[0]:,}", by[count], by[SIZES[0]], "us", 1.3, False)

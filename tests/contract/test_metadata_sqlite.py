@@ -69,6 +69,39 @@ async def test_every_way_to_a_listing_leads_to_the_same(
     await database.close()
 
 
+async def test_a_listing_seen_before_shows_what_changed_since(database: Database) -> None:
+    store = await database.fresh()
+    whole, part = flow("whole", "a", flow_collection=[{"id": "part", "role": "video"}]), flow("part", "a")
+    await put_all(store, [put(whole), put(part)])
+    query = Query(Kind.FLOW, view("a", "b"), 10)
+    before = {row.id: row for row in (await store.page(query))[0]}
+    assert before["whole"].related == {"part": frozenset("a")}
+    await store.write(Change(puts=(put(flow("part", "b"), before["part"].version),)))
+    await store.add_segments(adding(before["whole"], segment("o", 0, 1)))
+    after = {row.id: row for row in (await store.page(query))[0]}
+    assert after["whole"].related == {"part": frozenset("b")}
+    assert after["whole"].segments_updated_ns == 2_000
+    assert after["part"].classes == frozenset("b")
+    assert after == {id: await get(store, id) for id in after}
+
+
+async def test_rows_kept_of_listings_are_bounded(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = await database.fresh()
+    await put_all(store, [put(flow(f"f{n:02}", "a"), at_ns=n) for n in range(40)])
+    await put_all(store, [put(flow("long", "a", label="x" * sqlite_page.KEPT_BYTES), at_ns=100)])
+    monkeypatch.setattr(sqlite_page, "KEPT", 15)
+    connection = connect(Path(database.place.partition(":")[2]), busy_s=0)
+    seen, sizes, after = sqlite_page.Seen(), [], None
+    for _ in range(5):
+        rows, _ = sqlite_page.page(connection, Query(Kind.FLOW, view("a"), 9, after=after), seen)
+        sizes.append(len(seen))
+        after = Position(rows[-1].created_ns, rows[-1].id)
+    connection.close()
+    # A row more than the page tells whether there are more.
+    assert sizes[0] == 9
+    assert max(sizes) <= 15
+
+
 @pytest.mark.parametrize("sort", [Sort.CREATED, Sort.UPDATED, Sort.LABEL])
 @pytest.mark.parametrize("deny", ["", "d"])
 @pytest.mark.parametrize("sets", [1, 300])
@@ -163,7 +196,10 @@ async def test_the_cost_of_a_listing_does_not_grow_with_what_there_is(database: 
     small, large = await _library(database, 1_000), await _library(database, 20_000)
     costs = {}
     for name, query in LISTINGS.items():
-        few, many = (steps(path, lambda c, q=query: sqlite_page.page(c, q)) for path in (small, large))
+        few, many = (
+            steps(path, lambda c, q=query: sqlite_page.page(c, q, sqlite_page.Seen()))
+            for path in (small, large)
+        )
         costs[name] = (few, many)
     assert {name: cost for name, cost in costs.items() if cost[1] > 1.3 * cost[0] + 20} == {}
 
