@@ -5,7 +5,7 @@ Playlists hold what the caller may read, and signed URLs of it, as `/segments` d
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -14,10 +14,10 @@ from store.core import Store
 from store.domain.collections import flow_ref
 from store.domain.hls import MIME, Item, Variant, length_ns, media_playlist, multivariant, redirected
 from store.domain.urls import UrlWriter
-from store.errors import BadRequest
-from store.http import Facts, Request, Response
+from store.errors import BadRequest, Error
+from store.http import Facts, Request, Response, failure, utc_now
 from store.metadata.query import Query, SegmentQuery
-from store.metadata.rows import Document, Kind, ObjectRow, Row, SegmentRow
+from store.metadata.rows import Document, Kind, ObjectRow, Ref, Row, SegmentRow
 from store.routes.properties import absent, load_row
 from store.timerange import NS_PER_S, TimeRange
 from store.view import visible
@@ -31,11 +31,42 @@ LIVE_SEGMENTS = 4
 MULTI, AUDIO = "urn:x-nmos:format:multi", "urn:x-nmos:format:audio"
 FROM_FLOW, FROM_SOURCE = "../", "../../flows/"
 """The way from a playlist to `/flows/`."""
+Make = Callable[[Store, Request, Row], Awaitable[Response]]
 
 
 async def get_flow_playlist(store: Store, request: Request) -> Response:
     """GET /flows/{flowId}/hls.m3u8: its segments, or the flows that it collects."""
-    row = await load_row(store, Kind.FLOW, request.params["flowId"])
+    return await _for_reader(store, request, Ref(Kind.FLOW, request.params["flowId"]), _flow_playlist)
+
+
+async def get_flow_media(store: Store, request: Request) -> Response:
+    """GET /flows/{flowId}/hls/{objectId}: to a signed URL of an object of the flow, or of the init object
+    `of` one."""
+    return await _for_reader(store, request, Ref(Kind.FLOW, request.params["flowId"]), _flow_media)
+
+
+async def get_source_playlist(store: Store, request: Request) -> Response:
+    """GET /sources/{sourceId}/hls.m3u8: the flows of a source."""
+    ref = Ref(Kind.SOURCE, request.params["sourceId"])
+    return await _for_reader(store, request, ref, _source_playlist)
+
+
+async def _for_reader(store: Store, request: Request, ref: Ref, make: Make) -> Response:
+    """What is made of a row, for who sees it. To others nothing is made, and a query that cannot be is not
+    told: both would say that the row is there."""
+    row = await load_row(store, ref.kind, ref.id)
+    if not visible(request.view, row.classes):
+        return absent("There is nothing to play here.", Facts(row.classes))
+    try:
+        response = await make(store, request, row)
+    except Error as exc:
+        response = failure(exc, utc_now())
+    # The row comes last, too: whoever may read it now may read what was read before.
+    response.facts = Facts((await load_row(store, ref.kind, ref.id)).classes)
+    return response
+
+
+async def _flow_playlist(store: Store, request: Request, row: Row) -> Response:
     flow: Document = orjson.loads(row.document)
     facts = Facts(row.classes)
     span = request.query.timerange("timerange")
@@ -59,10 +90,7 @@ async def get_flow_playlist(store: Store, request: Request) -> Response:
     return _answer(media_playlist(items, ended=not live), facts)
 
 
-async def get_flow_media(store: Store, request: Request) -> Response:
-    """GET /flows/{flowId}/hls/{objectId}: to a signed URL of an object of the flow, or of the init object
-    `of` one."""
-    row = await load_row(store, Kind.FLOW, request.params["flowId"])
+async def _flow_media(store: Store, request: Request, row: Row) -> Response:
     facts = Facts(row.classes)
     object_id, of = request.params["objectId"], request.query.text("of")
     page = await store.metadata.segments(SegmentQuery(row.id, 1, object_id=of or object_id))
@@ -73,9 +101,7 @@ async def get_flow_media(store: Store, request: Request) -> Response:
     return Response(307, [("location", url), ("cache-control", "private, no-store")], b"", facts)
 
 
-async def get_source_playlist(store: Store, request: Request) -> Response:
-    """GET /sources/{sourceId}/hls.m3u8: the flows of a source."""
-    row = await load_row(store, Kind.SOURCE, request.params["sourceId"])
+async def _source_playlist(store: Store, request: Request, row: Row) -> Response:
     rows, _ = await store.metadata.page(Query(Kind.FLOW, request.view, MOST_FLOWS, source_id=row.id))
     variants: list[Variant] = []
     sound: list[Document] = []
