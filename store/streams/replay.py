@@ -11,6 +11,7 @@ from itertools import accumulate
 
 from store.asgi import Receive, Send
 from store.errors import BadRequest
+from store.metadata.rows import Document
 from store.params import Params
 from store.streams import recordings
 from store.streams.asked import LATER, sids_of
@@ -50,10 +51,15 @@ async def wish_of(visitor: Visitor, query: Params) -> Replay:
         raise BadRequest(f"`interval` must be from 0 to {MOST_INTERVAL_MS} milliseconds.")
     document = await recordings.named(visitor, rid)
     # A plus in a query is a space once it is decoded.
-    sids = tuple(recordings.members(document)) if text is None else sids_of(text.replace(" ", "+"), LATER)
+    sids = _all_of(document) if text is None else sids_of(text.replace(" ", "+"), LATER)
     start_ns, stop_ns = recordings.span(document)
     pace = 0.0 if full else None if interval_ms is None else interval_ms / 1000
     return Replay(sids, start_ns, stop_ns, pace)
+
+
+def _all_of(document: Document) -> tuple[str, ...]:
+    """The recorded streams, each once: who makes a recording's flow says what it names, and how often."""
+    return tuple(dict.fromkeys(recordings.members(document)))
 
 
 async def replay(
@@ -97,7 +103,9 @@ async def _give_out(streams: Streams, asked: Replay, found: Sequence[Stream], se
 
 async def _merged(streams: Streams, asked: Replay, found: Sequence[Stream]) -> AsyncGenerator[Entry, None]:
     """The entries of all streams in the order of their ids."""
-    feeds = [_entries(streams, asked, stream) for stream in found]
+    # What is read ahead of all streams together is bounded, however many they are.
+    share = max(1, MESSAGE_BYTES // max(1, len(found)))
+    feeds = [_entries(streams, asked, stream, share) for stream in found]
     heap: list[tuple[int, int, bytes]] = []
     try:
         for place, feed in enumerate(feeds):
@@ -116,11 +124,11 @@ async def _merged(streams: Streams, asked: Replay, found: Sequence[Stream]) -> A
 
 
 async def _entries(
-    streams: Streams, asked: Replay, stream: Stream
+    streams: Streams, asked: Replay, stream: Stream, most_bytes: int
 ) -> AsyncGenerator[tuple[int, bytes], None]:
     after = asked.start_ns - 1
     while True:
-        page = await streams.read(stream, after, READ, MESSAGE_BYTES)
+        page = await streams.read(stream, after, READ, most_bytes)
         for id_ns, data in page.entries():
             if asked.stop_ns is not None and id_ns > asked.stop_ns:
                 return

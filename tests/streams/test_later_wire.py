@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
+from store.streams import recordings
+from store.streams.flows import flow_id_of
 from store.streams.ids import id_of
 from tests.streams.support import Wire, closed, cut, soon, taken, taken_all
 
@@ -238,6 +242,27 @@ async def test_recordings_are_renamed_and_deleted_alone(later: Wire) -> None:
     assert (await later.http("DELETE", "/recordings/two")).status_code == 404
     assert len(await later.made("GET", "/recordings")) == 1
     assert (await later.http("GET", "/data/a")).content == b"x"
+
+
+async def test_a_recording_that_names_a_stream_often_replays_it_once(later: Wire) -> None:
+    """Whoever writes a recording's flow may say so: each name would read ahead, and hold what it read."""
+    (entry,) = await later.pushed("a", b"x")
+    ids = [flow_id_of("a")]
+    for name in ("b", "c"):
+        await later.pushed(name, b"y")
+        ids.append(flow_id_of(name))
+    flow_id = str(uuid4())
+    flow = {
+        "id": flow_id,
+        "source_id": str(uuid4()),
+        "format": recordings.MULTI,
+        "tags": {recordings.ID_TAG: "often", recordings.START_TAG: "0"},
+        "flow_collection": [{"id": each, "role": "a"} for each in ids],
+    }
+    assert (await replace(later, prefix="").http("PUT", f"/flows/{flow_id}", json=flow)).status_code == 201
+    async with later.socket("/recordings/replay?rec_id=often&fullspeed=true") as replayed:
+        assert await taken_all(replayed, 1) == [("a", entry, b"x")]
+        assert (await closed(replayed))[0] == 1000
 
 
 BAD_REPLAYS = [
