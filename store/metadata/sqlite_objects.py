@@ -53,9 +53,10 @@ class Cache:
 
     def rows(self, connection: sqlite3.Connection, wanted: Mapping[int, int]) -> dict[int, ObjectRow]:
         """Objects by version. `wanted`: version to number."""
-        found = {version: row for version in wanted if (row := self._rows.get(version)) is not None}
-        missing = [number for version, number in wanted.items() if version not in found]
-        if missing:
+        known = self._rows.get
+        found = {version: row for version in wanted if (row := known(version)) is not None}
+        if len(found) < len(wanted):
+            missing = [number for version, number in wanted.items() if version not in found]
             records = connection.execute(_BY_NUMBER, (json_array(missing),))
             read = {row.version: row for row in (_held(record).row for record in records)}
             if len(self._rows) + len(read) > CACHED:

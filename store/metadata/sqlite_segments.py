@@ -90,12 +90,12 @@ def _those(flow_id: str, object_id: str | None) -> tuple[str, str, tuple[str, ..
 def _with_objects(
     connection: sqlite3.Connection, records: Sequence[tuple[Any, ...]], cache: Cache
 ) -> list[SegmentRow]:
-    wanted = {version: number for *_, version, number, _, _ in records}
-    wanted.update({version: number for *_, version, number in records if version is not None})
+    wanted = {record[3]: record[4] for record in records}
+    wanted.update({record[5]: record[6] for record in records if record[5] is not None})
     objects = cache.rows(connection, wanted)
     return [
-        SegmentRow(start, stop, document, objects[version], objects.get(init_version))
-        for start, stop, document, version, _, init_version, _ in records
+        SegmentRow(start, stop, document, objects[version], None if init is None else objects[init])
+        for start, stop, document, version, _, init, _ in records
     ]
 
 
