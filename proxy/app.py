@@ -217,7 +217,8 @@ def _assemble(
     doors = Doors(openings, behind.media, behind.files, keys, live, pushed, older)
     limiter = settings.limits.rate()
     app = ProxyApp(gate, authenticator, plumbing, doors, metadata_url, journal, seen, limiter)
-    return Cors(app, settings.cors_origins, (settings.api_key_header,) if settings.api_key_header else ())
+    named = (settings.api_key_header,) if settings.api_key_header else ()
+    return Cors(app, settings.cors_origins, origin_of(settings.base_url()), refusals, named)
 
 
 def _events(running: Running, behind: Behind, sights: PolicySights) -> tuple[Watcher, Streams]:

@@ -3,6 +3,7 @@ the victim `v`; the victim writes `shared`, which the attacker reads."""
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -17,6 +18,7 @@ from store.routes import hls
 from tests.proxy.support import (
     OPEN,
     SHARED,
+    URL,
     VICTIMS,
     Proxy,
     flow_document,
@@ -606,6 +608,45 @@ async def test_14_listed_origins_may_read_answers(tmp_path_factory: pytest.TempP
                 assert allowed == (origin if listed else None)
                 assert answer.headers["vary"] == "Origin"
                 assert "access-control-allow-credentials" not in answer.headers
+
+
+FOREIGN_PAGES = [
+    {"origin": "https://evil.example"},
+    {"origin": "null"},
+    {"origin": "https://evil.example", "sec-fetch-site": "cross-site"},
+    {"origin": "http://evil.tams.test", "sec-fetch-site": "same-site"},
+    {"sec-fetch-site": "cross-site"},
+]
+OWN_PAGES: list[dict[str, str]] = [
+    {},
+    {"origin": URL},
+    {"origin": URL, "sec-fetch-site": "same-origin"},
+    {"sec-fetch-site": "none"},
+    {"origin": "https://player.example", "sec-fetch-site": "cross-site"},
+]
+
+
+async def test_14_a_page_of_another_origin_writes_nothing_with_what_a_browser_adds_by_itself(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Browsers send names and secrets once typed, and certificates, with forms of any page: those need no
+    preflight."""
+    folder = tmp_path_factory.mktemp("forms")
+    async with running(folder, allow_basic=True, cors_origins=["https://player.example"]) as proxy:
+        secret = base64.b64encode(f"attacker:{proxy.secrets['attacker']}".encode()).decode()
+        sent = {"authorization": f"Basic {secret}", "content-type": "text/plain"}
+
+        async def form(path: str, page: dict[str, str]) -> int:
+            said = json.dumps({"flow_id": (await proxy.flow(["a"]))["id"]}).encode()
+            return (await proxy.call(None, "POST", path, content=said, headers={**sent, **page})).status_code
+
+        for path in ("/flow-delete-requests", "/api/v1/flow-delete-requests"):
+            assert [await form(path, page) for page in FOREIGN_PAGES] == [403] * len(FOREIGN_PAGES)
+            assert [await form(path, page) for page in OWN_PAGES] == [201] * len(OWN_PAGES)
+            by_token = {**FOREIGN_PAGES[0], "authorization": f"Bearer {await proxy.token('attacker')}"}
+            assert await form(path, by_token) == 201
+        answer = await proxy.call(None, "GET", "/flows", headers={**sent, **FOREIGN_PAGES[0]})
+        assert answer.status_code == 200 and "access-control-allow-origin" not in answer.headers
 
 
 # 17: hidden is absent
