@@ -1,4 +1,4 @@
-"""Attempts on real sockets: what is called, and above all what is not."""
+"""Attempts on real sockets: what is called, and above all what is not (attack 18 of the security list)."""
 
 from __future__ import annotations
 

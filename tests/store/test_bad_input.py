@@ -1,4 +1,4 @@
-"""Whatever a client sends, the answer is 4xx in the schema of errors, and nothing has changed."""
+"""Whatever a client sends, the answer is 4xx in the schema of errors, and nothing has changed (attack 15)."""
 
 from __future__ import annotations
 
