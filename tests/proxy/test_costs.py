@@ -1,0 +1,151 @@
+"""What requests cost, counted: statements of SQL, signatures, what stays behind."""
+
+from __future__ import annotations
+
+import gc
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import cachetools
+import pytest
+
+from proxy import audit
+from store.media.signing import Signer
+from store.metadata import sqlite_reader, sqlite_writer
+from store.metadata.sqlite_schema import connect
+from tests.proxy.support import Proxy, running
+
+SEGMENTS = 30
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """All statements of SQL from now on, but for those that begin and end transactions."""
+    found: list[str] = []
+
+    def note(sql: str) -> None:
+        if sql.split(None, 1)[0] not in ("BEGIN", "COMMIT", "ROLLBACK", "PRAGMA", "--"):
+            found.append(sql)
+
+    def traced(path: Path, *, busy_s: float) -> sqlite3.Connection:
+        connection = connect(path, busy_s=busy_s)
+        connection.set_trace_callback(note)
+        return connection
+
+    for module in (sqlite_reader, sqlite_writer):
+        monkeypatch.setattr(module, "connect", traced)
+    return found
+
+
+@pytest.fixture
+def signed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The keys of all that is signed from now on."""
+    found: list[str] = []
+    plain = Signer.sign
+
+    def sign(self: Signer, method: str, backend_id: str, key: str, **said: Any) -> Any:
+        found.append(key)
+        return plain(self, method, backend_id, key, **said)
+
+    monkeypatch.setattr(Signer, "sign", sign)
+    return found
+
+
+@pytest.fixture
+async def proxy(tmp_path: Path, statements: list[str], signed: list[str]) -> AsyncIterator[Proxy]:
+    async with running(tmp_path) as found:
+        yield found
+
+
+async def with_segments(proxy: Proxy) -> str:
+    """A flow with segments; its id."""
+    flow = await proxy.flow(["a"], container="video/mp2t")
+    path = f"/flows/{flow['id']}"
+    answer = await proxy.made("admin", "POST", f"{path}/storage", {"limit": SEGMENTS})
+    posts = [
+        {"object_id": each["object_id"], "timerange": f"[{n}:0_{n + 1}:0)"}
+        for n, each in enumerate(answer.json()["media_objects"])
+    ]
+    for each in answer.json()["media_objects"]:
+        await proxy.http.put(each["put_url"]["url"], content=b"x", headers={"content-type": "video/mp2t"})
+    await proxy.made("admin", "POST", f"{path}/segments", posts)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("path", "most"),
+    [
+        ("", 1),
+        ("/tags", 1),
+        ("?include_timerange=true", 4),
+        # The flow, where the page begins, the page, objects that were not read before.
+        ("/segments?limit=30", 4),
+    ],
+)
+async def test_a_read_takes_few_statements(proxy: Proxy, statements: list[str], path: str, most: int) -> None:
+    flow = await with_segments(proxy)
+    await proxy.made("attacker", "GET", flow)
+    statements.clear()
+    await proxy.made("attacker", "GET", flow + path)
+    assert 0 < len(statements) <= most, statements
+
+
+async def test_a_listing_takes_as_many_statements_for_many_as_for_few(
+    proxy: Proxy, statements: list[str]
+) -> None:
+    counts = []
+    for _ in range(2):
+        for _ in range(20):
+            await proxy.flow(["a"])
+        await proxy.made("attacker", "GET", "/flows?limit=1")
+        statements.clear()
+        await proxy.made("attacker", "GET", "/flows?limit=100")
+        counts.append(len(statements))
+    assert counts[1] <= counts[0] <= 8, statements
+
+
+async def test_a_page_signs_each_object_once_and_the_next_reader_none(
+    proxy: Proxy, signed: list[str]
+) -> None:
+    path = f"{await with_segments(proxy)}/segments?limit={SEGMENTS}&presigned=true"
+    signed.clear()
+    await proxy.made("attacker", "GET", path)
+    assert len(signed) == len(set(signed)) == SEGMENTS
+    signed.clear()
+    await proxy.made("colleague", "GET", path)
+    assert signed == []
+
+
+async def test_a_page_without_urls_signs_nothing(proxy: Proxy, signed: list[str]) -> None:
+    path = await with_segments(proxy)
+    signed.clear()
+    await proxy.made("attacker", "GET", f"{path}/segments?limit={SEGMENTS}&accept_get_urls=")
+    assert signed == []
+
+
+async def test_what_is_kept_of_tokens_and_callers_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = cachetools.Cache.__init__
+
+    def small(self: Any, maxsize: float, *rest: Any) -> None:
+        plain(self, min(maxsize, 4), *rest)
+
+    monkeypatch.setattr(cachetools.Cache, "__init__", small)
+    # What is written down is not kept.
+    monkeypatch.setattr(audit, "FLUSH_S", 0)
+    async with running(tmp_path) as proxy:
+        flow = await proxy.flow(["public"])
+        sizes = []
+        for _ in range(3):
+            for _ in range(12):
+                for who in ("attacker", "colleague", "nobody", "reader", "grouped", "victims"):
+                    proxy.tokens.pop(who, None)
+                    await proxy.made(who, "GET", f"/flows/{flow['id']}")
+            proxy.tokens.clear()
+            gc.collect()
+            sizes.append(len(gc.get_objects()))
+        # Each round has 72 tokens more: were one thing kept of each, it would show.
+        assert sizes[2] - sizes[1] < 72, sizes
