@@ -195,6 +195,7 @@ def _assemble(
         propagation=Propagation() if settings.propagate_classes else None,
     )
     keys, live, seen, pushed = None, None, None, None
+    limiter = settings.limits.rate()
     if behind.keys is not None:
         rate = settings.keys.rate()
         keys = KeyValue(behind.keys, authenticator, sights, lambda: policy.current().classes, rate, journal)
@@ -208,14 +209,13 @@ def _assemble(
         live = LiveEvents(streams, authenticator, refusals, journal, origins, seen, ready)
         if behind.running is not None:
             logs = behind.running.streams
-            pushed = StreamDoors(logs, gate, sights, behind.upstream, engine, origins, seen)
+            pushed = StreamDoors(logs, gate, sights, behind.upstream, engine, origins, seen, limiter)
     facts = _facts(settings, behind, engine, process, teller)
     operations = Operations(facts, Operator(authenticator, sights), refusals, journal)
     openings = operations.doors() | open_doors(authenticator, settings.base_url()) | _pages(settings)
     openings |= receiver_doors(behind.receiver, plumbing)
     older = surface(settings.base_url(), settings.max_body_bytes)
     doors = Doors(openings, behind.media, behind.files, keys, live, pushed, older)
-    limiter = settings.limits.rate()
     app = ProxyApp(gate, authenticator, plumbing, doors, metadata_url, journal, seen, limiter)
     named = (settings.api_key_header,) if settings.api_key_header else ()
     return Cors(app, settings.cors_origins, origin_of(settings.base_url()), refusals, named)

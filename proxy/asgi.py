@@ -206,10 +206,7 @@ class ProxyApp:
         found = self._plumbing.match(scope["raw_path"])
         query = self._plumbing.query(scope["query_string"])
         principal = await who(self._authenticator, scope, decision)
-        if self._limiter is not None:
-            wait_s = self._limiter.wait_s(principal.name, decision.time_s)
-            if wait_s is not None:
-                raise TooManyRequests("There are too many requests of this caller.", retry_after_s=wait_s)
+        check_rate(self._limiter, principal, decision)
         if self._seen is not None:
             self._seen(principal)
         rule, params = find_rule(found, scope["method"])
@@ -288,6 +285,13 @@ async def who(authenticator: Authenticator, scope: Scope, decision: Decision) ->
         principal = await authenticator.authenticate(credential, peer, now_s)
     decision.principal, decision.client = principal.name, principal.client
     return principal
+
+
+def check_rate(limiter: Limiter | None, principal: Principal, decision: Decision) -> None:
+    """Count a request of a caller. Raises `TooManyRequests`."""
+    wait_s = None if limiter is None else limiter.wait_s(principal.name, decision.time_s)
+    if wait_s is not None:
+        raise TooManyRequests("There are too many requests of this caller.", retry_after_s=wait_s)
 
 
 def noting(journal: Journal, decision: Decision, send: Send) -> Send:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from proxy.asgi import Receive, Scope, Send, error_retry_s, request_id, who
+from proxy.asgi import Limiter, Receive, Scope, Send, check_rate, error_retry_s, request_id, who
 from proxy.audit import Decision, Journal
 from proxy.cookies import presented
 from proxy.decide import Verdict, judge, passes_scope
@@ -142,7 +142,8 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What streams are authorised with. `origins`: of web pages that may open sockets, and use cookies."""
+    """What streams are authorised with. `origins`: of web pages that may open sockets, and use cookies.
+    `limiter` None: callers ask as often as they like."""
 
     gate: Gate
     sights: Sights
@@ -151,6 +152,7 @@ class Parts:
     journal: Journal
     origins: frozenset[str]
     seen: Callable[[Principal], None]
+    limiter: Limiter | None
 
 
 class StreamDoors:
@@ -165,10 +167,11 @@ class StreamDoors:
         engine: Engine,
         origins: Iterable[str],
         seen: Callable[[Principal], None],
+        limiter: Limiter | None = None,
     ) -> None:
         self._doors = served.doors
         self._parts = Parts(
-            gate, sights, upstream, engine.authenticator, engine.journal, frozenset(origins), seen
+            gate, sights, upstream, engine.authenticator, engine.journal, frozenset(origins), seen, limiter
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -197,6 +200,7 @@ class StreamDoors:
         if rule is not None and not rule.scopes:
             return Visitor(self._parts, self._doors.refused, None, scope, decision)
         principal = await who(self._parts.authenticator, scope, decision)
+        check_rate(self._parts.limiter, principal, decision)
         self._parts.seen(principal)
         if rule is not None and not passes_scope(principal.scopes, rule.scopes):
             least = min(rule.scopes - {ADMIN})

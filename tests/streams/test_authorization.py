@@ -280,6 +280,17 @@ async def test_the_later_wire_takes_a_token_in_the_url_of_a_socket(house: tuple[
     assert (await plain.refused("/data/s/pull?token=nonsense"))[0] == 401
 
 
+async def test_streams_count_towards_a_callers_rate(tmp_path: Path) -> None:
+    write_policy(tmp_path / "policies", classes=CLASSES)
+    limits = {"rate_per_s": 0.01, "burst": 3}
+    async with running(tmp_path, limits=limits) as proxy, served(proxy.app) as address:
+        owner = Wire(address, {"authorization": f"Bearer {await proxy.token('owner')}"})
+        assert [(await owner.http("GET", "/streams")).status_code for _ in range(3)] == [200] * 3
+        answer = await owner.http("GET", "/streams")
+        assert answer.status_code == 429 and int(answer.headers["retry-after"]) > 0
+        assert (await owner.refused("/data/s/pull"))[0] == 429
+
+
 async def test_recordings_are_their_makers(house: tuple[Proxy, str]) -> None:
     victim, attacker = await wire_of(house, "victim", "/ptg"), await wire_of(house, "attacker", "/ptg")
     await victim.made("PUT", "/recordings/start?rec_id=take")
