@@ -1,4 +1,4 @@
-"""Attack 17 on playlists and pages of segments, which the store in this process makes and signs."""
+"""Attacks 16 and 17 on playlists and pages of segments, which the store in this process makes and signs."""
 
 from __future__ import annotations
 
@@ -53,3 +53,19 @@ async def test_17_nothing_is_signed_of_what_is_hidden(proxy: Proxy, monkeypatch:
     assert not written
     assert (await proxy.call("admin", "GET", f"/flows/{hidden['id']}/segments")).status_code == 200
     assert written
+
+
+async def test_16_a_class_that_goes_while_a_playlist_is_made_counts(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = await proxy.flow(["a"])
+    await proxy.segment(flow["id"])
+    path, make = f"/flows/{flow['id']}/hls.m3u8", hls._items
+
+    async def late(*given: Any) -> Any:
+        await proxy.made("admin", "PUT", f"/flows/{flow['id']}/tags/auth_classes", ["v"])
+        return await make(*given)
+
+    assert (await proxy.call("attacker", "GET", path)).status_code == 200
+    monkeypatch.setattr(hls, "_items", late)
+    assert (await proxy.call("attacker", "GET", path)).status_code == 404
