@@ -289,7 +289,7 @@ async def test_the_cost_of_a_request_is_in_its_record(
         await proxy.made("attacker", "GET", f"/flows/{flow['id']}?x=secret")
         await proxy.call("victim", "PUT", f"/flows/{flow['id']}/label", "x")
         await proxy.made("admin", "GET", "/flows")
-    read, refused, listed = records[-3:]
+    read, refused, listed = [each for each in records if each["path"] != "/token"][-3:]
     assert (read["store_calls"], read["verdict"], read["reason"]) == (1, "allow", "read through a")
     assert read["principal"] == "local/attacker" and read["classes"] == ["a"] and read["policy"]
     assert (refused["store_calls"], refused["verdict"], refused["status"]) == (1, "deny", 404)

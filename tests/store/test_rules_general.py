@@ -46,7 +46,8 @@ async def test_head_is_get_without_a_body(tams: Tams) -> None:
         for answer in (got, head):
             answer.headers.pop("x-request-id", None)
         assert head.headers == got.headers, path
-        assert got.status_code == 200, path
+        # An object of a playlist is elsewhere; that is none of the specification.
+        assert got.status_code == (307 if "/hls/" in path else 200), path
 
 
 async def test_head_of_what_is_absent_or_bad_is_as_get(tams: Tams) -> None:
@@ -406,7 +407,7 @@ async def test_json_answers_say_exactly_application_json(tams: Tams) -> None:
     for template, methods in ROUTES.items():
         path = filled(template, values)
         # A playlist is no JSON, nor of the specification.
-        if "GET" in methods and "{" not in path and not path.endswith(".m3u8"):
+        if "GET" in methods and "{" not in path and "/hls" not in path:
             for method in ("GET", "HEAD"):
                 answer = await tams.request(method, path)
                 assert answer.headers.get_list("content-type") == [JSON], path

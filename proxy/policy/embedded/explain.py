@@ -102,7 +102,11 @@ class _Explainer:
         self._path.add(node)
         because = self._expression(declared.rewrite, object_, relation)
         self._path.remove(node)
-        return Reason(claim, holds, because=_telling(because, holds))
+        telling = _telling(because, holds)
+        if holds and not telling:
+            # True, but not because of anything that is new here: another way has to tell why.
+            return Reason(f"{claim}: only by what is asked already on this way", False)
+        return Reason(claim, holds, because=telling)
 
     def _expression(self, rewrite: Rewrite, object_: str, relation: str) -> tuple[Reason, ...]:
         match rewrite:
@@ -130,19 +134,21 @@ class _Explainer:
 
     def _group(self, title: str, children: tuple[Rewrite, ...], object_: str, relation: str) -> Reason:
         holds = self._value(Intersection(children), object_, relation)
-        because = tuple(
-            reason
+        told = [
+            _telling(self._expression(child, object_, relation), self._value(child, object_, relation))
             for child in children
-            for reason in _telling(
-                self._expression(child, object_, relation), self._value(child, object_, relation)
-            )
-        )
+        ]
+        if holds and not all(told):
+            holds = False
+        because = tuple(reason for reasons in told for reason in reasons)
         return Reason(f"{title} {relation} of {object_}", holds, because=because)
 
     def _exclusion(
         self, kept: Reason, taken: Reason, rewrite: Rewrite, object_: str, relation: str
     ) -> Reason:
         holds = self._value(rewrite, object_, relation)
+        if holds and not kept.holds:
+            holds = False
         return Reason(f"{relation} of {object_}, the excluded taken out", holds, because=(kept, taken))
 
     def _this(self, object_: str, relation: str) -> tuple[Reason, ...]:
