@@ -21,6 +21,9 @@ class Receiver(ThreadingHTTPServer):
         self.status = 204
         super().__init__(("127.0.0.1", 0), Handler)
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A sender that is killed breaks its connections off: nothing to tell of."""
+
     @property
     def url(self) -> str:
         return f"http://localhost:{self.server_port}/hook"
