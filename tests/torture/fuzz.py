@@ -87,13 +87,18 @@ def run(report: Report, *, quick: bool, seed: int) -> None:
         report.attempt(
             "fuzz",
             f"{len(kept)} requests of the corpus",
-            lambda: _send(stage, [Case("newsroom", file.read_bytes(), CUT_OFF_S) for file in kept]),
+            lambda: _send(stage, [_kept(stage, file.read_bytes()) for file in kept]),
         )
         drawn = _drawn(stage, count, random.Random(seed))
         report.attempt("fuzz", f"{count:,} requests, operations by callers", lambda: _send(stage, drawn))
         bytes_ = _mangled(stage, count, random.Random(seed + 1))
         report.attempt("fuzz", f"{count:,} requests with their bytes mangled", lambda: _send(stage, bytes_))
         report.attempt("fuzz", "nothing secret in the log", lambda: _log(stage))
+
+
+def _kept(stage: Stage, request: bytes) -> Case:
+    clear = stage.headers["newsroom"]["Authorization"].encode()
+    return Case("newsroom", request.replace(CREDENTIALS, clear), CUT_OFF_S)
 
 
 def _send(stage: Stage, cases: list[Case]) -> str:
@@ -108,7 +113,7 @@ async def _send_all(stage: Stage, cases: list[Case]) -> str:
             try:
                 answer = await wire.exchange(case.request, case.patience_s)
             except TimeoutError:
-                raise Broken(f"no answer to {_keep(case)}") from None
+                raise Broken(f"no answer to {_keep(stage, case)}") from None
             seen[_judge(stage, case, answer)] += 1
 
     await asyncio.gather(*(sender() for _ in range(AT_ONCE)))
@@ -119,18 +124,19 @@ def _judge(stage: Stage, case: Case, answer: bytes) -> str:
     statuses = statuses_of(answer)
     for status in statuses:
         if status >= 500 and status not in ALLOWED:
-            raise Broken(f"{status} for {_keep(case)}")
+            raise Broken(f"{status} for {_keep(stage, case)}")
     if b"Traceback" in answer:
-        raise Broken(f"a traceback for {_keep(case)}")
+        raise Broken(f"a traceback for {_keep(stage, case)}")
     if stage.canary.encode() in answer and case.caller != "admin":
-        raise Broken(f"what is hidden was told to {case.caller} by {_keep(case)}")
+        raise Broken(f"what is hidden was told to {case.caller} by {_keep(stage, case)}")
     return str(statuses[0]) if statuses else "closed"
 
 
-def _keep(case: Case) -> str:
-    """Keep a request that broke something; where."""
+def _keep(stage: Stage, case: Case) -> str:
+    """Keep a request that broke something, without its credentials; where."""
     file = CORPUS / f"{secrets.token_hex(4)}.http"
-    file.write_bytes(case.request)
+    clear = stage.headers[case.caller].get("Authorization", "-").encode()
+    file.write_bytes(case.request.replace(clear, CREDENTIALS))
     return f"{file.name} of {case.caller}"
 
 

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 ANSWER_BYTES = 4 << 20
 WAIT_S = 20
+STREAM_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Wire:
                 await writer.drain()
                 while len(answer) < ANSWER_BYTES and (piece := await _next(reader, writer, patience_s)):
                     answer += piece
+                    # What has begun may be a stream, which goes on until somebody hangs up.
+                    patience_s = min(patience_s, STREAM_S)
         except ConnectionError:
             return answer
         finally:
