@@ -59,6 +59,7 @@ from store.events.desk import Desk as Desk
 from store.events.desk import open_desk as open_desk
 from store.exposition import CONTENT_TYPE, Alone, Exposition, Source, Together, measured, of_server
 from store.http import utc_now
+from store.keeping import Backends
 from store.logs import lines
 from store.older_surface import surface
 from store.process import Process
@@ -67,7 +68,7 @@ from store.relaying import relay_settings as relay_settings
 from store.reload import Replaceable
 from store.routes.events import EventRoutes
 from store.serve import Service, serve
-from store.settings import Backends, StoreSettings, parse
+from store.settings import StoreSettings, parse
 
 RESOURCE_PATH = "/.well-known/oauth-protected-resource"
 

@@ -8,7 +8,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +44,7 @@ from store.media.protocol import Media
 from store.media.serve import LocalMedia
 from store.media.signing import Lifetime, Signer, key_of
 from store.metadata.opening import open_metadata
+from store.metadata.protocol import Metadata
 from store.older_surface import surface
 from store.params import Params
 from store.process import Process
@@ -130,22 +131,7 @@ async def run_store(
     }
     local = {name: media for name, media in backends.items() if isinstance(media, Files)}
     metadata = await open_metadata(settings)
-    store = Store(
-        metadata=metadata,
-        backends=backends,
-        service=_facts(settings),
-        public_url=public_url,
-        cursor_keys=cursor_keys,
-        now_ns=time.time_ns,
-        new_id=lambda: str(uuid.uuid4()),
-        seal=Seal(webhook_keys),
-        limits=Limits(settings.page, settings.page_most, settings.delete_inline),
-        verify_uploads=settings.verify_uploads,
-        trusted=settings.trust_created_by,
-        own_backends=frozenset(local) if settings.collect_orphans else frozenset(),
-        addresses=settings.events.addresses(),
-        events_kept_ns=settings.events.kept_s * 1_000_000_000,
-    )
+    store = _store(settings, metadata, backends, cursor_keys, Seal(webhook_keys))
     holder = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     worker = Worker(store, jobs, holder)
     await _report(backends)
@@ -172,6 +158,33 @@ async def run_store(
         for media in backends.values():
             await media.close()
         await metadata.close()
+
+
+def _store(
+    settings: StoreSettings,
+    metadata: Metadata,
+    backends: Mapping[str, Media],
+    cursor_keys: tuple[bytes, ...],
+    seal: Seal,
+) -> Store:
+    """The store, on what has been opened for it."""
+    own = frozenset(name for name, media in backends.items() if isinstance(media, Files))
+    return Store(
+        metadata=metadata,
+        backends=backends,
+        service=_facts(settings),
+        public_url=settings.base_url(),
+        cursor_keys=cursor_keys,
+        now_ns=time.time_ns,
+        new_id=lambda: str(uuid.uuid4()),
+        seal=seal,
+        limits=Limits(settings.page, settings.page_most, settings.delete_inline),
+        verify_uploads=settings.verify_uploads,
+        trusted=settings.trust_created_by,
+        own_backends=own if settings.collect_orphans else frozenset(),
+        addresses=settings.events.addresses(),
+        events_kept_ns=settings.events.kept_s * 1_000_000_000,
+    )
 
 
 async def _report(backends: dict[str, Media]) -> None:

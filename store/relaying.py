@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from store.settings import DEFAULT_BACKEND_ID, BackendSettings, StoreSettings
+from store.keeping import BackendSettings
+from store.settings import DEFAULT_BACKEND_ID, StoreSettings
 
 FOLDER = "relay"
 S = TypeVar("S", bound=StoreSettings)

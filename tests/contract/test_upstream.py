@@ -18,7 +18,8 @@ from proxy.upstream.protocol import Expect, Request, Response, Upstream, View
 from store.app import run_store, with_lifespan
 from store.door import Door
 from store.errors import Unavailable
-from store.settings import BackendSettings, StoreSettings
+from store.keeping import BackendSettings
+from store.settings import StoreSettings
 from tests.upstream.serving import serving, upstream
 
 TEMPLATES = {rule.operation: (m, t) for t, methods in RULES.items() for m, rule in methods.items()}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from store.settings import VastSettings
+from store.keeping import VastSettings
 from tests.store.harness import Tams, running_tams
 
 Running = Callable[[], AbstractAsyncContextManager[Tams]]

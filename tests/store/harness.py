@@ -15,7 +15,8 @@ import httpx
 
 from store.app import Running, StoreApp, run_store
 from store.core import Store
-from store.settings import BackendSettings, StoreSettings
+from store.keeping import BackendSettings
+from store.settings import StoreSettings
 from store.timerange import NS_PER_S, TimeRange
 from store.work.jobs import JOBS
 

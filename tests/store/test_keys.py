@@ -14,10 +14,11 @@ import httpx
 import pytest
 
 from store.app import StoreApp
+from store.keeping import BackendSettings
 from store.metadata.keys import INLINE_BYTES
 from store.rate import Rate
 from store.routes.keys import KEY_ROUTES, find
-from store.settings import BackendSettings, InvalidSettings
+from store.settings import InvalidSettings
 from tests.contract.metadata_support import adding, get, segment
 from tests.store.harness import LOCAL, Tams, running_tams
 

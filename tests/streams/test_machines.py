@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from store.app import StoreApp
-from store.settings import VastSettings
+from store.keeping import VastSettings
 from store.streams.ids import id_of
 from tests.store.harness import BACKENDS, running_tams
 from tests.streams.support import Wire, closed, served, taken_all

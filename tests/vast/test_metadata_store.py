@@ -10,8 +10,9 @@ import pytest
 
 import proxy.errors
 from proxy.app import Settings, first_start
+from store.keeping import VastSettings
 from store.metadata.opening import vast_config
-from store.settings import InvalidSettings, StoreSettings, VastSettings, parse
+from store.settings import InvalidSettings, StoreSettings, parse
 from tests.store.harness import Tams, running_tams
 from tests.vast_emulator import Fault
 
