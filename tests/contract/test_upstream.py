@@ -364,7 +364,7 @@ class TestSegments:
         await subject.segment(flow["id"], 0)
         hidden = await subject.segment(flow["id"], 1, storage_id=HIDDEN)
         params = {"flowId": flow["id"]}
-        for view, on_hidden in ((SEES_A, 0), (ADMIN, 2), (View(False, frozenset("v"), frozenset()), 2)):
+        for view, on_hidden in ((SEES_A, 0), (ADMIN, 2), (View(False, frozenset("av"), frozenset()), 2)):
             response = await subject.call("GET_flows-flowId-segments", params, view=view)
             one, other = json.loads(response.body)
             assert len(one["get_urls"]) == 2
