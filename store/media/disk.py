@@ -33,6 +33,7 @@ _LONGEST_NAME_BYTES = 255
 _MOST_KNOWN_FOLDERS = 4096
 _MOST_VIEWS = 512
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_UNLINKABLE = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.ENOSYS}
 _NAMES = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST}
 
 
@@ -197,6 +198,27 @@ class Folder:
                 self._rename(path, target)
         _fsync_folder(target.parent)
         return _described(status)
+
+    def adopt(self, path: Path, key: str) -> Stat | None:
+        """Give a file, which nobody changes any more, a second name as the key's object, durably; None where
+        that cannot be. Raises as `place`."""
+        with _opened(path) as fd:
+            # Before it has a name there: a sweep takes away what nobody holds.
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            incoming = self._incoming / secrets.token_hex(16)
+            try:
+                os.link(path, incoming)
+            except OSError as exc:
+                if exc.errno in _UNLINKABLE:
+                    return None
+                raise
+            try:
+                os.fsync(fd)
+                return self.place(fd, incoming, key)
+            finally:
+                # Gone already, unless the object was this very file before, or could not be placed.
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(incoming)
 
     def stat(self, key: str) -> Stat | None:
         """The key's bytes, None when there are none."""

@@ -197,6 +197,10 @@ class Files:
         if batch:
             await self.run(self._write_batch, upload, batch)
 
+    async def adopt(self, key: str, path: Path) -> Stat | None:
+        """See `Media`: where the file is on the same file system."""
+        return await self.run(self._folder.adopt, path, key)
+
     async def copy(self, key: str, source: Media, source_key: str, *, version: str | None) -> Stat:
         """See `Media`: streamed."""
         async with contextlib.aclosing(source.read(source_key, version=version)) as chunks:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from store import errors
 from store.media.disk import relative_path
@@ -101,6 +102,9 @@ class MemoryFolder:
             self._objects[name] = held
             self._used_bytes += more_bytes
         return held.stat
+
+    def adopt(self, path: Path, key: str) -> None:
+        """No file is in memory."""
 
     def stat(self, key: str) -> Stat | None:
         """The key's bytes, None when there are none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 CHUNK_BYTES = 1 << 20
@@ -106,6 +107,14 @@ class Media(Protocol):
         """Store bytes from the server's side, streaming in bounded memory, atomically.
 
         Never changes what readers of pinned bytes get. `size_bytes`, when known, helps to refuse early."""
+        ...
+
+    async def adopt(self, key: str, path: Path) -> Stat | None:
+        """Make a file of this machine the key's bytes, without a copy: a second name of it, durable once this
+        has answered. Nobody may change the file any more; its own name may go.
+
+        None, and nothing done, where the backend cannot: the bytes must be written then. Raises as `write`.
+        """
         ...
 
     async def copy(self, key: str, source: Media, source_key: str, *, version: str | None) -> Stat:

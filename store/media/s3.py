@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import BotoCoreError
@@ -167,6 +168,9 @@ class S3:
             self._calls, self._key(key), chunks, content_type=content_type, part_bytes=part_bytes
         )
         return await self._written(key, written)
+
+    async def adopt(self, key: str, path: Path) -> None:
+        """See `Media`: S3 has no files of this machine."""
 
     async def copy(self, key: str, source: Media, source_key: str, *, version: str | None) -> Stat:
         """See `Media`: inside S3 when both are of one service and its credentials, else streamed."""

@@ -1,6 +1,7 @@
 """The hot log of one stream: a folder of files that entries are appended to until they are sealed.
 
-    <number>.log     entries in order; appended to while it is the last one, removed once it is sealed
+    <number>.log     entries in order; appended to while it is the last one, removed once it is sealed: then
+                     its bytes are the object's, under another name or copied
     lock             held (flock) while a process appends; removed with the folder when the stream goes
 
 Several processes may append and read. Every method blocks, and one at a time may run; the lists of a
@@ -12,13 +13,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from store.errors import BadRequest, Error, NotFound, Unavailable
 from store.media.disk import translated
+from store.streams.hot_file import HotFile
 from store.streams.ids import Wanted, assigned
 from store.streams.records import (
     ENTRY_BYTES,
@@ -26,16 +27,14 @@ from store.streams.records import (
     RECORD_HEADER_BYTES,
     Broken,
     Head,
-    Record,
     hot_head,
     read_hot_head,
-    read_record,
-    record,
 )
 
-_READ_BYTES = 32 << 20
 _MODE = 0o600
 DELETED = "The stream has been deleted."
+Entries = tuple[list[int], list[bytes]]
+"""Ids, and the bytes of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,63 +44,6 @@ class Sizes:
     entries: int = 1000
     file_bytes: int = 9_500_000
     backlog: int = 256
-
-
-@dataclass(slots=True, eq=False)
-class HotFile:
-    """One file. `end`: behind its last good record. `lengths` is extended last: as many entries as it has
-    are there."""
-
-    number: int
-    path: Path
-    fd: int
-    head: Head
-    ids: list[int] = field(default_factory=list)
-    starts: list[int] = field(default_factory=list)
-    lengths: list[int] = field(default_factory=list)
-    end: int = HOT_HEADER_BYTES
-
-    @property
-    def count(self) -> int:
-        """How many entries there are."""
-        return len(self.lengths)
-
-    @property
-    def last(self) -> int:
-        """The id of the last entry, or of that before the file."""
-        count = self.count
-        return self.ids[count - 1] if count else self.head.base
-
-    @property
-    def entry_bytes(self) -> int:
-        """How many bytes the entries have; none of them counts less than it costs."""
-        return self.end - HOT_HEADER_BYTES
-
-    @property
-    def following(self) -> Head:
-        """What the file after this one says, if nothing more comes in here."""
-        return Head(self.last, self.head.ordinal + self.count, self.head.size_before + self.entry_bytes)
-
-    def behind(self, id_ns: int) -> int:
-        """The place of the first entry after an id."""
-        return bisect_right(self.ids, id_ns, 0, self.count)
-
-    def read(self, start: int, size_bytes: int) -> bytes:
-        """Bytes that are there. Raises `errors.Unavailable`."""
-        try:
-            data = os.pread(self.fd, size_bytes, start)
-        except OSError as exc:
-            raise translated(exc) from exc
-        if len(data) < size_bytes:
-            raise Unavailable("The hot log is shorter than it was.")
-        return data
-
-    def take(self, found: Record) -> None:
-        """Make the entries of a record known."""
-        self.ids.extend(found.ids)
-        self.starts.extend(found.starts)
-        self.end = found.end
-        self.lengths.extend(found.lengths)
 
 
 class HotFolder:
@@ -131,7 +73,7 @@ class HotFolder:
                 self._look()
                 if not self.files:
                     self._remove_broken()
-                    self._begin(1, Head(head.base, head.ordinal, head.size_before, now_ns), sync=True)
+                    self._begin(1, Head(head.base, head.ordinal, head.size_before, now_ns))
 
     def append(self, calls: Sequence[Sequence[Wanted]], now_ns: int) -> list[list[int] | BadRequest]:
         """The ids of the entries of each call, durable when it returns; a call whose ids cannot be changes
@@ -159,8 +101,9 @@ class HotFolder:
                 last = ids[-1] if ids else last
             if ids:
                 if self._is_full(file):
-                    file = self._begin_after(file, now_ns, sync=False)
-                self._write(file, ids, entries)
+                    self._begin_after(file, now_ns, (ids, entries))
+                else:
+                    file.write(ids, entries)
             return outcomes
 
     def rotate(self, now_ns: int, older_ns: int) -> bool:
@@ -170,7 +113,7 @@ class HotFolder:
             file = self.files[-1]
             if not file.count or now_ns - file.head.begun_ns < older_ns:
                 return False
-            self._begin_after(file, now_ns, sync=True)
+            self._begin_after(file, now_ns)
             return True
 
     def refresh(self) -> None:
@@ -183,16 +126,17 @@ class HotFolder:
         if not self.files:
             return True
         newest = self.files[-1]
-        if os.fstat(newest.fd).st_size > newest.end or self._path(newest.number + 1).exists():
+        if newest.has_more() or self._path(newest.number + 1).exists():
             return True
         return not self.files[0].path.exists()
 
-    def drop(self, file: HotFile) -> None:
-        """Remove a file that is sealed: never the last one."""
+    def drop(self, files: Sequence[HotFile]) -> None:
+        """Remove files that are sealed, in their order: never the last one."""
         with self._translated():
-            file.path.unlink(missing_ok=True)
-            self.files = tuple(each for each in self.files if each is not file)
-            self.retired.append(file)
+            for file in files:
+                file.path.unlink(missing_ok=True)
+                self.files = tuple(each for each in self.files if each is not file)
+                self.retired.append(file)
 
     def remove(self) -> None:
         """Remove everything, for good: the stream is gone."""
@@ -269,20 +213,20 @@ class HotFolder:
         if not self.files:
             raise NotFound(DELETED)
         newest = self.files[-1]
-        if os.fstat(newest.fd).st_size > newest.end:
-            os.ftruncate(newest.fd, newest.end)
+        newest.cut()
         if self._path(newest.number + 1).exists():
             self._remove_broken()
 
     def _look(self) -> None:
         """Read the folder. Files come and go meanwhile, but never out of order."""
         known = {file.number: file for file in self.files}
-        found: list[HotFile] = []
-        for number in self._numbers():
-            file = known.get(number) or self._open(number)
-            if file is not None:
-                self._read_on(file)
-                found.append(file)
+        opened = ((number, known.get(number) or self._open(number)) for number in self._numbers())
+        found = [file for _, file in opened if file is not None]
+        if any(file.number not in known for file in found):
+            # Whoever made them may not have come to it yet.
+            _sync_folder(self.path)
+        for file in found:
+            file.read_on()
         self.retired += [file for file in self.files if file not in found]
         self.files = tuple(found)
 
@@ -296,7 +240,7 @@ class HotFolder:
     def _open(self, number: int) -> HotFile | None:
         path = self._path(number)
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            fd = _opened(path)
         except FileNotFoundError:
             return None
         try:
@@ -306,42 +250,32 @@ class HotFolder:
             return None
         return HotFile(number, path, fd, head)
 
-    def _read_on(self, file: HotFile) -> None:
-        """Take in records that another process wrote, once they are durable."""
-        size_bytes = os.fstat(file.fd).st_size
-        if size_bytes <= file.end:
-            return
-        os.fdatasync(file.fd)
-        while file.end < size_bytes:
-            data = memoryview(os.pread(file.fd, min(_READ_BYTES, size_bytes - file.end), file.end))
-            begin, offset = file.end, 0
-            while (found := read_record(data, offset, begin + offset)) is not None:
-                file.take(found)
-                offset = found.end - begin
-            if not offset:
-                return
-
-    def _begin_after(self, file: HotFile, now_ns: int, *, sync: bool) -> HotFile:
+    def _begin_after(self, file: HotFile, now_ns: int, first: Entries | None = None) -> None:
         head = file.following
-        return self._begin(
-            file.number + 1, Head(head.base, head.ordinal, head.size_before, now_ns), sync=sync
+        self._begin(
+            file.number + 1,
+            Head(head.base, head.ordinal, head.size_before, now_ns),
+            first,
+            file.end if first is not None else 0,
         )
 
-    def _begin(self, number: int, head: Head, *, sync: bool) -> HotFile:
+    def _begin(self, number: int, head: Head, first: Entries | None = None, likely_bytes: int = 0) -> None:
+        """A new file, with its first entries if there are any, all of it durable."""
         path = self._path(number)
         fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, _MODE)
+        file = HotFile(number, path, fd, head, likely_bytes=likely_bytes, is_cut=True)
         try:
             os.pwrite(fd, hot_head(head), 0)
-            if sync:
+            if first is None:
                 os.fdatasync(fd)
+            else:
+                file.write(*first)
             _sync_folder(self.path)
         except OSError:
             os.close(fd)
             path.unlink(missing_ok=True)
             raise
-        file = HotFile(number, path, fd, head)
         self.files = (*self.files, file)
-        return file
 
     def _remove_broken(self) -> None:
         """Remove files that a power cut left without their header; nothing in them was acknowledged."""
@@ -350,25 +284,18 @@ class HotFolder:
             if number not in known:
                 self._path(number).unlink(missing_ok=True)
 
-    def _write(self, file: HotFile, ids: list[int], entries: list[bytes]) -> None:
-        written, found = record(ids, entries, file.end)
-        view = memoryview(written)
-        at = file.end
-        try:
-            while view:
-                done = os.pwrite(file.fd, view, at)
-                view, at = view[done:], at + done
-            os.fdatasync(file.fd)
-        except OSError:
-            # What was not acknowledged must not turn up later.
-            os.ftruncate(file.fd, file.end)
-            raise
-        file.take(found)
-
 
 def record_bytes(entries: Sequence[Wanted]) -> int:
     """What a record of these entries takes."""
     return RECORD_HEADER_BYTES + ENTRY_BYTES * len(entries) + sum([len(each.data) for each in entries])
+
+
+def _opened(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except PermissionError:
+        # An object already that nobody changes any more.
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _sync_folder(path: Path) -> None:

@@ -10,7 +10,8 @@ from typing import ParamSpec, Protocol, TypeVar
 
 from store.errors import BadRequest, NotFound
 from store.streams.commits import Commits, Extent, Waiters
-from store.streams.hot import DELETED, HotFile, HotFolder
+from store.streams.hot import DELETED, HotFolder
+from store.streams.hot_file import HotFile
 from store.streams.ids import Wanted
 from store.streams.page import Page, joined, most, page
 from store.streams.records import Head
@@ -181,10 +182,10 @@ class HotLog:
             if not self._busy.locked():
                 self._tidy()
 
-    async def drop(self, file: HotFile) -> None:
-        """Remove a sealed file."""
+    async def drop(self, files: Sequence[HotFile]) -> None:
+        """Remove sealed files."""
         async with self._busy:
-            await self._run(self._folder.drop, file)
+            await self._run(self._folder.drop, files)
 
     async def remove(self) -> None:
         """Remove the log: the stream is gone."""

@@ -5,7 +5,12 @@ A hot file is a header and records, one for each commit, whose checksums tell wh
     header   magic 8s | base q | ordinal q | size_before q | begun q | crc I
     record   crc I | body bytes I | count I | count x id q | count x length I | the entries
 
-A sealed object is a header with the index of all its entries, then the entries:
+Behind the records is nothing, or zeros. An object of entries is such a file with a tail:
+
+    12 zeros | count x id q | count x start I | count x length I |
+        magic 8s | count I | base q | ordinal q | size_before q | crc I
+
+or, where a hot file cannot become an object as it is, a header with the index, then the entries:
 
     magic 8s | count I | base q | ordinal q | size_before q | crc I |
         count x id q | count x length I | the entries
@@ -22,7 +27,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-HOT, SEALED = b"TAMSHOT1", b"TAMSENT1"
+HOT, SEALED, TAIL = b"TAMSHOT1", b"TAMSENT1", b"TAMSEND1"
 _HOT = struct.Struct("<8sqqqqI")
 _RECORD = struct.Struct("<III")
 _SEALED = struct.Struct("<8sIqqqI")
@@ -31,6 +36,8 @@ RECORD_HEADER_BYTES = _RECORD.size
 SEALED_HEADER_BYTES = _SEALED.size
 ENTRY_BYTES = 12
 """What an entry costs beside its own bytes."""
+TAIL_ENTRY_BYTES = 16
+"""What it costs in a tail."""
 
 
 class Broken(ValueError):
@@ -111,6 +118,55 @@ def read_record(data: bytes | memoryview, offset: int, at: int) -> Record | None
         return None
     first = at + _RECORD.size + ENTRY_BYTES * count
     return Record(ids, _starts(first, lengths), lengths, at + _RECORD.size + size_bytes)
+
+
+def record_size(data: bytes) -> int:
+    """How long the record is that begins with these bytes, whole or not; 0 where none begins."""
+    first = data[: _RECORD.size]
+    if not any(first):
+        return 0
+    return _RECORD.size + (int(_RECORD.unpack(first)[1]) if len(first) == _RECORD.size else 0)
+
+
+def hot_tail(head: Head, ids: Sequence[int], starts: Sequence[int], lengths: Sequence[int]) -> bytes:
+    """What makes a hot file an object of entries."""
+    count = len(ids)
+    index = struct.pack(f"<{count}q{count}I{count}I", *ids, *starts, *lengths)
+    body = _SEALED.pack(TAIL, count, head.base, head.ordinal, head.size_before, 0)[:-4]
+    crc = struct.pack("<I", zlib.crc32(body, zlib.crc32(index)))
+    # No record begins with zeros: whoever reads records stops here.
+    return b"".join((bytes(_RECORD.size), index, body, crc))
+
+
+def is_hot(data: bytes) -> bool:
+    """Whether an object that begins so has its index in a tail."""
+    return data[:8] == HOT
+
+
+def hot_tail_bytes(data: bytes) -> int:
+    """How long a tail is behind its zeros, from its last bytes. Raises `Broken`."""
+    if len(data) < _SEALED.size or data[-_SEALED.size :][:8] != TAIL:
+        raise Broken("an object of entries without its tail")
+    (count,) = struct.unpack_from("<I", data, len(data) - _SEALED.size + 8)
+    return _SEALED.size + TAIL_ENTRY_BYTES * int(count)
+
+
+def read_hot_tail(data: bytes) -> Index:
+    """The index of an object, from its whole tail or more. Raises `Broken`."""
+    size_bytes = hot_tail_bytes(data)
+    if len(data) < size_bytes:
+        raise Broken("an object of entries without its whole index")
+    _, count, base, ordinal, size_before, crc = _SEALED.unpack_from(data, len(data) - _SEALED.size)
+    index = data[-size_bytes : -_SEALED.size]
+    if zlib.crc32(data[-_SEALED.size : -4], zlib.crc32(index)) != crc:
+        raise Broken("an object of entries with a damaged index")
+    found = struct.unpack(f"<{count}q{2 * count}I", index)
+    return Index(
+        Head(base, ordinal, size_before),
+        list(found[:count]),
+        list(found[count : 2 * count]),
+        list(found[2 * count :]),
+    )
 
 
 def sealed_head(head: Head, ids: Sequence[int], lengths: Sequence[int]) -> bytes:

@@ -17,9 +17,13 @@ from store.streams.page import EMPTY, Page, most, page
 from store.streams.records import (
     ENTRY_BYTES,
     SEALED_HEADER_BYTES,
+    TAIL_ENTRY_BYTES,
     Broken,
     Head,
     Index,
+    hot_tail_bytes,
+    is_hot,
+    read_hot_tail,
     read_sealed_head,
     sealed_head_bytes,
 )
@@ -29,6 +33,8 @@ SEGMENTS = 16
 KEPT = 64
 """Indexes in memory."""
 _FIRST_BYTES = SEALED_HEADER_BYTES + 1024 * ENTRY_BYTES
+_LAST_BYTES = SEALED_HEADER_BYTES + 1024 * TAIL_ENTRY_BYTES
+_REMOVED = "An object of entries has just been removed."
 
 
 class Sealed:
@@ -111,15 +117,34 @@ class Sealed:
         if not row.instances:
             return None
         try:
-            head = await self._bytes(row, 0, _FIRST_BYTES)
-            size_bytes = sealed_head_bytes(head)
-            if size_bytes > len(head):
-                head = await self._bytes(row, 0, size_bytes)
-            index: Index | None = read_sealed_head(head)
+            index: Index | None = await self._read_index(row)
         except Broken:
             index = None
         self._indexes[row.id] = index
         return index
+
+    async def _read_index(self, row: ObjectRow) -> Index:
+        head = await self._bytes(row, 0, _FIRST_BYTES)
+        if is_hot(head):
+            end = len(head) if len(head) < _FIRST_BYTES else await self._size_bytes(row)
+            tail = head if len(head) == end else await self._bytes(row, max(0, end - _LAST_BYTES), end)
+            size_bytes = hot_tail_bytes(tail)
+            if size_bytes > len(tail):
+                tail = await self._bytes(row, max(0, end - size_bytes), end)
+            return read_hot_tail(tail)
+        size_bytes = sealed_head_bytes(head)
+        if size_bytes > len(head):
+            head = await self._bytes(row, 0, size_bytes)
+        return read_sealed_head(head)
+
+    async def _size_bytes(self, row: ObjectRow) -> int:
+        if row.size_bytes is not None:
+            return row.size_bytes
+        media, instance = self._place(row)
+        found = await media.stat(instance.key, version=instance.version)
+        if found is None:
+            raise Unavailable(_REMOVED)
+        return found.size_bytes
 
     async def _page(self, row: ObjectRow, index: Index, first: int, last: int) -> Page:
         begin, end = index.starts[first], index.starts[last - 1] + index.lengths[last - 1]
@@ -138,7 +163,7 @@ class Sealed:
                 return b"".join([chunk async for chunk in chunks])
         except NotFound as exc:
             # Deleted since its segment was listed: whoever asks again will not find it any more.
-            raise Unavailable("An object of entries has just been removed.") from exc
+            raise Unavailable(_REMOVED) from exc
 
     def _place(self, row: ObjectRow) -> tuple[Media, Instance]:
         for instance in row.instances:

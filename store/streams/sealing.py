@@ -7,20 +7,22 @@ the same object, finds it registered, or its segment deleted, and removes the fi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from store.domain.segments import Registering, add_segments
 from store.domain.storage import allocate
 from store.errors import BadRequest, Error, PreconditionFailed
+from store.media.disk import translated
 from store.media.protocol import Media
 from store.metadata.protocol import Metadata
-from store.metadata.rows import ObjectRow, Role
+from store.metadata.rows import Instance, ObjectRow, Role
 from store.models.segment import SEGMENT_POST, SegmentPost
 from store.models.storage import StoragePost
 from store.streams.flows import CONTAINER, Stream, object_id_of
-from store.streams.hot import HotFile
+from store.streams.hot_file import HotFile
 from store.streams.log import HotLog
 from store.streams.page import runs
 from store.streams.records import sealed_head
@@ -52,8 +54,8 @@ class Sealer:
             empty = [file for file in files if not file.count]
             full = [file for file in files if file.count]
             done = await self._registered(stream, full) if full else []
-            for file in (*empty, *done):
-                await log.drop(file)
+            if empty or done:
+                await log.drop([*empty, *done])
             return len(done)
 
     async def _registered(self, stream: Stream, files: Sequence[HotFile]) -> list[HotFile]:
@@ -71,7 +73,12 @@ class Sealer:
         for name, file in named.items():
             error = outcomes.get(name)
             if error is not None:
-                _log.error("entries of stream %s cannot be sealed: %s", stream.flow_id, error.summary)
+                _log.error(
+                    "entries of stream %s wait, for those from %s on cannot be sealed: %s",
+                    stream.flow_id,
+                    TimeRange(file.ids[0], file.last, True, True),
+                    error.summary,
+                )
                 break
             done.append(file)
         return done
@@ -101,19 +108,42 @@ class Sealer:
         return await add_segments(using, stream.flow_id, posts)
 
     async def _write(self, row: ObjectRow, file: HotFile) -> None:
+        """Make a file's entries an object: the file itself where the backend can take it, else a copy."""
+        place = row.instances[0]
+        media = self._media(place)
+        await asyncio.to_thread(_finish, file)
+        with _written_before(row):
+            if await media.adopt(place.key, file.path) is not None:
+                return
         head = sealed_head(file.head, file.ids[: file.count], file.lengths[: file.count])
         await self.write(row, _chunks(head, file), len(head) + sum(file.lengths))
 
     async def write(self, row: ObjectRow, chunks: AsyncIterator[bytes], size_bytes: int) -> None:
         """Write the bytes of an allocated object, unless they are there and pinned already."""
         place = row.instances[0]
+        with _written_before(row):
+            await self._media(place).write(place.key, chunks, content_type=CONTAINER, size_bytes=size_bytes)
+
+    def _media(self, place: Instance) -> Media:
         media = self.backends.get(place.backend_id)
         if media is None:
             raise BadRequest("The storage backend of a stream's objects is not configured any more.")
-        try:
-            await media.write(place.key, chunks, content_type=CONTAINER, size_bytes=size_bytes)
-        except PreconditionFailed:
-            _log.info("object %s was written before", row.id)
+        return media
+
+
+@contextlib.contextmanager
+def _written_before(row: ObjectRow) -> Iterator[None]:
+    try:
+        yield
+    except PreconditionFailed:
+        _log.info("object %s was written before", row.id)
+
+
+def _finish(file: HotFile) -> None:
+    try:
+        file.finish()
+    except OSError as exc:
+        raise translated(exc) from exc
 
 
 def segment(object_id: str, first_ns: int, last_ns: int, count: int) -> SegmentPost:

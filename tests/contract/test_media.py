@@ -342,6 +342,34 @@ async def test_a_copy_of_nothing_is_not_found(subject: Subject) -> None:
     assert await subject.other.stat(key) is None
 
 
+async def test_a_file_is_adopted_under_a_second_name_or_left_alone(subject: Subject, tmp_path: Path) -> None:
+    key, content, path = subject.key(), pattern(3 << 20), tmp_path / "file"
+    path.write_bytes(content)
+    adopted = await subject.media.adopt(key, path)
+    if adopted is None:
+        assert await subject.media.stat(key) is None
+        assert path.read_bytes() == content
+        return
+    assert adopted.size_bytes == len(content)
+    again = await subject.media.adopt(key, path)
+    assert again == adopted
+    path.unlink()
+    assert await whole(subject.media, key) == content
+    await subject.media.delete([key])
+    assert await subject.media.stat(key) is None
+
+
+async def test_what_is_pinned_is_not_replaced_by_a_file(subject: Subject, tmp_path: Path) -> None:
+    key, path = subject.key(), tmp_path / "file"
+    path.write_bytes(b"another")
+    await subject.media.write(key, chunked(b"pinned"), content_type=TYPE)
+    pinned = await subject.media.pin(key)
+    assert pinned is not None
+    with contextlib.suppress(errors.PreconditionFailed):
+        assert await subject.media.adopt(key, path) is None
+    assert await whole(subject.media, key, version=pinned.version) == b"pinned"
+
+
 async def test_deleting_removes_pinned_bytes_and_minds_no_absence(subject: Subject) -> None:
     gone, kept, never = subject.key(), subject.key(), subject.key()
     for key in (gone, kept):

@@ -136,6 +136,7 @@ async def test_a_storage_backend_that_is_down_keeps_entries_hot(
     with monkeypatch.context() as patch:
         for media in tams.running.store.backends.values():
             patch.setattr(media, "write", down)
+            patch.setattr(media, "adopt", down)
         with pytest.raises(Unavailable):
             await streams.flush()
         ids += await wire.pushed("s", b"c")

@@ -11,10 +11,15 @@ from store.streams.records import (
     Broken,
     Head,
     hot_head,
+    hot_tail,
+    hot_tail_bytes,
+    is_hot,
     read_hot_head,
+    read_hot_tail,
     read_record,
     read_sealed_head,
     record,
+    record_size,
     sealed_head,
 )
 
@@ -72,10 +77,40 @@ def test_a_sealed_object_tells_where_its_entries_are(commit: list[bytes]) -> Non
     assert [data[s : s + n] for s, n in zip(index.starts, index.lengths, strict=True)] == commit
 
 
+@given(st.lists(entries, min_size=1, max_size=4), st.binary(max_size=50))
+def test_so_does_a_hot_file_that_has_become_one(commits: list[list[bytes]], before: bytes) -> None:
+    data, found = hot_head(HEAD), []
+    for commit in commits:
+        written, made = record([len(found) + place for place in range(len(commit))], commit, len(data))
+        data += written
+        found += list(zip(made.ids, made.starts, made.lengths, strict=True))
+    assert is_hot(data)
+    tail = hot_tail(HEAD, *map(list, zip(*found, strict=True)))
+    assert hot_tail_bytes(tail[-44:]) == len(tail.removeprefix(bytes(12)))
+    index = read_hot_tail(before + tail)
+    assert index.head == Head(HEAD.base, HEAD.ordinal, HEAD.size_before)
+    assert [data[s : s + n] for s, n in zip(index.starts, index.lengths, strict=True)] == sum(commits, [])
+    assert not record_size(tail) and read_record(data + tail, len(data), len(data)) is None
+
+
+@given(entries, st.data())
+def test_a_tail_with_a_wrong_bit_is_broken(commit: list[bytes], data: st.DataObject) -> None:
+    places = list(range(len(commit)))
+    tail = hot_tail(HEAD, places, places, list(map(len, commit)))
+    # The zeros in front are but there for those who read records.
+    bit = data.draw(st.integers(12 * 8, len(tail) * 8 - 1))
+    damaged = bytearray(tail)
+    damaged[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(Broken):
+        read_hot_tail(bytes(damaged))
+
+
 @pytest.mark.parametrize("data", [b"", b"x" * 100, hot_head(HEAD), sealed_head(HEAD, [1], [1])[:-1]])
 def test_what_is_no_sealed_object_is_said_to_be_none(data: bytes) -> None:
     with pytest.raises(Broken):
         read_sealed_head(data)
+    with pytest.raises(Broken):
+        read_hot_tail(data)
 
 
 def test_a_damaged_header_is_noticed() -> None:

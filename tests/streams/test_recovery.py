@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from store.streams import sealing
+from store.media.files import Files
 from store.streams.catalogue import Wish, put
 from store.streams.flows import Stream
 from store.streams.hot import HotFolder, Sizes
 from store.streams.ids import Wanted
 from store.streams.log import HotLog
+from store.streams.records import record
+from store.streams.sealing import Sealer
 from store.streams.streams import Options, Streams, folder_name
 from store.streams.visiting import Anyone
 from tests.store.harness import Tams
@@ -74,7 +77,7 @@ async def test_a_torn_record_is_cut_off(house: House, torn: bytes | None) -> Non
     entries = await house.pushed(streams, b"a", b"b")
     await streams.stop()
     path = house.newest()
-    whole = path.read_bytes()
+    whole = path.read_bytes().rstrip(b"\0")
     # The last record again, without its end.
     path.write_bytes(whole + (whole[-20:-5] if torn is None else torn))
     streams = await house.process()
@@ -99,10 +102,14 @@ async def test_a_file_without_its_header_is_put_aside(house: House) -> None:
     await streams.stop()
 
 
-STEPS = ["place", "write", "register", "drop"]
+STEPS = {"place": Sealer, "adopt": Files, "pin": Files, "register": Sealer, "drop": HotLog}
 
 
-@pytest.mark.parametrize("step", STEPS)
+async def unable(*arguments: Any) -> None:
+    """As a backend that cannot make a file an object."""
+
+
+@pytest.mark.parametrize("step", [*STEPS, "write"])
 @pytest.mark.parametrize("after", [False, True])
 async def test_a_seal_that_was_cut_off_is_done_again(
     house: House, monkeypatch: pytest.MonkeyPatch, step: str, after: bool
@@ -114,15 +121,17 @@ async def test_a_seal_that_was_cut_off_is_done_again(
     class Died(Exception):
         pass
 
-    owner: Any = HotLog if step == "drop" else sealing.Sealer
+    owner: Any = STEPS.get(step, Files)
     work = getattr(owner, step)
 
-    async def dying(*arguments: Any) -> Any:
+    async def dying(*arguments: Any, **more: Any) -> Any:
         if after:
-            await work(*arguments)
+            await work(*arguments, **more)
         raise Died
 
     with monkeypatch.context() as patch:
+        if step == "write":
+            patch.setattr(Files, "adopt", unable)
         patch.setattr(owner, step, dying)
         with pytest.raises(Died):
             await streams.flush()
@@ -135,6 +144,63 @@ async def test_a_seal_that_was_cut_off_is_done_again(
     assert sum(each["sample_count"] for each in segments) == 10
     assert len(list(house.folder.glob("*.log"))) == 1
     entries += await house.pushed(streams, b"more")
+    assert await house.found(streams) == entries
+    await streams.stop()
+
+
+@pytest.mark.parametrize("once", [False, True])
+async def test_sealed_entries_are_read_in_either_form(
+    house: House, monkeypatch: pytest.MonkeyPatch, once: bool
+) -> None:
+    """As the file that they were in, and as a copy."""
+    streams = await house.process()
+    entries = await house.pushed(streams, *(b"%d" % number for number in range(10)))
+    with monkeypatch.context() as patch:
+        if once:
+            patch.setattr(Files, "adopt", unable)
+        await streams.flush()
+    entries += await house.pushed(streams, *(b"more %d" % number for number in range(10)))
+    await streams.flush()
+    await streams.stop()
+    streams = await house.process()
+    assert await house.found(streams) == entries
+    assert await streams.last(house.stream) == entries[-1][0]
+    await streams.stop()
+
+
+async def test_an_object_that_cannot_be_written_any_more_is_left_as_it_is(house: House) -> None:
+    streams = await house.process()
+    entries = await house.pushed(streams, b"a", b"b")
+    log = await streams._log_of(house.stream)
+    assert isinstance(log, HotLog) and await log.rotate(0)
+    first = log.files[0]
+    first.finish()
+    os.chmod(first.path, 0o400)
+    whole = first.path.read_bytes()
+    await streams.stop()
+    streams = await house.process()
+    assert await house.found(streams) == entries
+    await streams.flush()
+    objects = house.tams.settings.data.glob("media-*/objects/**/*")
+    assert whole in [path.read_bytes() for path in objects if path.is_file()]
+    assert await house.found(streams) == entries
+    await streams.stop()
+
+
+async def test_what_is_behind_the_records_of_a_dead_process_never_turns_up(house: House) -> None:
+    """A power cut kept a later part of what was never acknowledged, and not its beginning."""
+    streams = await house.process()
+    entries = await house.pushed(streams, b"a")
+    await streams.stop()
+    end = len(house.newest().read_bytes().rstrip(b"\0"))
+    (entry_bytes,) = [len(record([1], [b"b"], 0)[0])]
+    with house.newest().open("r+b") as file:
+        file.seek(end + entry_bytes)
+        file.write(record([2**62], [b"never"], end + entry_bytes)[0])
+    streams = await house.process()
+    entries += await house.pushed(streams, b"b")
+    await streams.stop()
+    streams = await house.process()
     assert await house.found(streams) == entries
     await streams.stop()
 
