@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from store.domain.accesses import Accesses
+from store.domain.claims import Claims
 from store.domain.flows import Edit
 from store.domain.service import ServiceFacts
 from store.domain.urls import UrlCache, UrlFilter, UrlWriter
@@ -33,7 +34,8 @@ class Store:
     `backends` by id, in the order of GET /service/storage-backends. `cursor_keys`: newest first.
     `verify_uploads`: bytes must be there when a segment is registered. `trusted`: clients say who they are.
     `own_backends`: ids of those from which bytes that no object has may be removed. `seal` closes secrets of
-    webhooks. `addresses`: where URLs of clients may lead. `events_kept_ns`: how old an event gets at most.
+    webhooks. `addresses`: where URLs of clients may lead. `claims`: time of flows that is spoken for.
+    `events_kept_ns`: how old an event gets at most.
     """
 
     metadata: Metadata
@@ -52,6 +54,7 @@ class Store:
     events_kept_ns: int = 7 * 86_400 * NS_PER_S
     urls: UrlCache = field(default_factory=UrlCache)
     accesses: Accesses = field(default_factory=Accesses)
+    claims: Claims = field(default_factory=Claims)
 
     def edit(self, request: Request) -> Edit:
         """Who edits, and when, for one request."""

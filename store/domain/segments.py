@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import orjson
 
+from store.domain.claims import Claims, unclaimed
 from store.domain.collections import flow_ref, source_ref
 from store.domain.draft import settled
 from store.domain.flows import deletion_of
@@ -38,7 +39,7 @@ OWN = ("object_id", "timerange", "ts_offset", "last_duration", "sample_offset", 
 
 @dataclass(frozen=True, slots=True)
 class Registering:
-    """What one request to register segments runs with."""
+    """What one request to register segments runs with. `claims` None: whoever asks is spoken for itself."""
 
     metadata: Metadata
     backends: Mapping[str, Media]
@@ -46,6 +47,7 @@ class Registering:
     verify: bool
     expect: Expect | None = None
     addresses: Addresses = Addresses()
+    claims: Claims | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,9 @@ async def add_segments(
     async def step() -> list[Error | None]:
         row, flow = await writable_flow(using.metadata, flow_id)
         labels = {media.backend.label for media in using.backends.values()}
-        found = [post if isinstance(post, Error) else _checked(using, post, labels) for post in posts]
+        since_ns = None if using.claims is None else await using.claims.since_ns(row, flow)
+        checked = (post if isinstance(post, Error) else _checked(using, post, labels) for post in posts)
+        found = unclaimed(checked, since_ns)
         segments = [new for new in found if isinstance(new, NewSegment)]
         source = (await using.metadata.rows([source_ref(flow["source_id"])])).values()
         source_document = next((orjson.loads(s.document) for s in source), None)

@@ -89,6 +89,7 @@ async def post_segments(store: Store, request: Request) -> Response:
         store.verify_uploads,
         request.expect,
         store.addresses,
+        store.claims,
     )
     outcomes = await add_segments(using, request.params["flowId"], [post for _, post in posts])
     failed = [(said, error) for (said, _), error in zip(posts, outcomes, strict=True) if error]

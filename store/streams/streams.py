@@ -15,9 +15,10 @@ from store.core import Store
 from store.domain.collections import flow_ref
 from store.errors import Error, NotFound
 from store.metadata.protocol import Stale
+from store.metadata.rows import Document, Row
 from store.streams import retention
 from store.streams.commits import Log
-from store.streams.flows import Retention, Stream, flow_id_of, stream_of
+from store.streams.flows import Retention, Stream, flow_id_of, sid_of, stream_of
 from store.streams.hot import HotFolder, Sizes
 from store.streams.ids import Wanted
 from store.streams.log import HotLog
@@ -90,9 +91,12 @@ class Streams:
         """Begin with the background work, on the running loop."""
         loops = {"poll": self._poll, "seal": self._seal, "scan": self._scan}
         self._tasks = [asyncio.create_task(run(), name=f"streams {name}") for name, run in loops.items()]
+        self._store.claims.add(self.claimed)
 
     async def stop(self) -> None:
         """Finish what is being written. What is not sealed yet is found again by the next start."""
+        if self._tasks:
+            self._store.claims.remove(self.claimed)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -180,6 +184,20 @@ class Streams:
             for stream in streams:
                 stack.enter_context((await self._log_of(stream)).waiters.waiting(woken))
             yield woken
+
+    async def claimed(self, row: Row, document: Document) -> int | None:
+        """As `domain.claims.Claimed`: behind what is sealed of a stream that has a log."""
+        stream = stream_of(row, self._options.retention) if sid_of(document) is not None else None
+        if stream is None or not await self._has_log(stream):
+            return None
+        log = await self._log_of(stream)
+        await log.refresh()
+        return log.base + 1
+
+    async def _has_log(self, stream: Stream) -> bool:
+        if self._options.shared or stream.key in self._open:
+            return True
+        return await self._run((self._options.folder / folder_name(stream)).exists)
 
     def is_gone(self, stream: Stream) -> bool:
         """Whether a stream is known to have been deleted."""

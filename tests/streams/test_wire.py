@@ -349,3 +349,29 @@ async def test_a_flow_that_is_no_stream_is_none(wire: Wire, tams: Tams) -> None:
     assert (await wire.http("GET", f"/data/{flow['id']}")).status_code == 404
     assert (await wire.http("PUT", f"/streams/{flow['id']}?override=true")).status_code == 400
     assert (await wire.refused(f"/data/{flow['id']}/push"))[0] == 404
+
+
+async def test_segments_are_added_only_before_what_is_live(wire: Wire, tams: Tams) -> None:
+    """Or else entries could not be sealed: their time would be taken."""
+    stream = await wire.made("PUT", "/streams/s")
+    (flow,) = await wire.made("GET", f"/flows?tag.stream_id={stream['id']}")
+    path = f"/flows/{flow['id']}/segments"
+
+    async def post(timerange: str) -> dict[str, str]:
+        return {"object_id": await tams.upload(flow["id"]), "timerange": timerange}
+
+    await tams.post(path, await post("[1:0_2:0)"))
+    (first,) = await wire.pushed("s", b"a")
+    for timerange in ("[3:0_9000000000:0)", "[8000000000:0_9000000000:0)", "[2:0_3:0)"):
+        refused = await tams.post(path, await post(timerange), 400)
+        assert "live stream" in refused.json()["summary"]
+    both = [await post("[0:0_1:0)"), await post("[3:0_4:0)")]
+    (failed,) = (await tams.post(path, both, 200)).json()["failed_segments"]
+    assert failed["timerange"] == "[3:0_4:0)" and "live stream" in failed["error"]["summary"]
+    await tams.running.streams.streams.flush()
+    later = await wire.pushed("s", b"b")
+    await tams.running.streams.streams.flush()
+    within = f"[{id_of(first) // 10**9}:{id_of(first) % 10**9}_"
+    assert [each["sample_count"] for each in await wire.made("GET", f"{path}?timerange={within}")] == [1, 1]
+    answer = await wire.http("GET", "/data/s?count=10&last_entry_id=0")
+    assert [each for each, _ in json.loads(answer.headers["entry-offset"])] == [first, *later]
