@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from store.docs.beside import beside
 from store.docs.operations import SPOKEN, Adapter, Spoken
 from store.docs.parameters import SORTING, path_parameter, query_parameter
+from store.docs.streaming import streaming
 from store.models.error import Error
 from store.routes.table import ROUTES, Methods
 
@@ -46,6 +47,7 @@ def describe(title: str, version: str, server_url: str, *, authorization: bool) 
         for template, methods in ROUTES.items()
     }
     paths |= beside(schemas["error", "error"], authorization=authorization)
+    paths |= streaming(authorization=authorization)
     document: Schema = {
         "openapi": "3.1.0",
         "info": {

@@ -15,6 +15,7 @@ from store.docs.operations import SPOKEN
 from store.events.matching import LISTS
 from store.routes.keys import KEY_ROUTES
 from store.routes.table import OPERATIONS
+from store.streams.doors import PATHS, SOCKET
 from tests.store.harness import Tams
 
 SPEC = Path(__file__).resolve().parents[3] / "shared" / "tams-api" / "8.2" / "TimeAddressableMediaStore.yaml"
@@ -34,7 +35,8 @@ FEWER_STATUSES = {
 
 PLAYLIST = "/hls"
 BEYOND = ("POST_sources", "PUT_sources-sourceId", "DELETE_sources-sourceId")
-OWN = ("/analytics/", "/vast/", "/api/v1/vast/", "/events", "/health", "/store/", "/token")
+STREAMS = ("/ping", "/streams", "/data/", "/ptg/")
+OWN = ("/analytics/", "/vast/", "/api/v1/vast/", "/events", "/health", "/store/", "/token", *STREAMS)
 """What we answer beyond the specification."""
 
 
@@ -138,7 +140,7 @@ def test_with_authorization_the_document_says_so() -> None:
     ]
     for name, operation in operations(document).items():
         if operation.get("security") == []:
-            assert name in ("GET_health", "GET_store-health", "POST_token")
+            assert name in ("GET_health", "GET_store-health", "POST_token", "GET_ping", "GET_ptg-ping")
         else:
             assert {"401", "403"} <= set(operation["responses"])
     assert "POST_token" not in operations(describe("TAMS", "1", "http://tams.test", authorization=False))
@@ -149,6 +151,12 @@ def test_what_is_served_beside_tams_is_spoken_of_as_it_is() -> None:
     for template, methods in KEY_ROUTES.items():
         for method, name in methods.items():
             assert document["paths"][template][method.lower()]["operationId"] == name
+    for template, methods in PATHS.items():
+        item = document["paths"][template]
+        assert set(item) - {"parameters"} == {"get" if m == SOCKET else m.lower() for m in methods}
+        names = re.findall(r"{(\w+)}", template)
+        assert names == [each["name"] for each in item.get("parameters", ())]
+    assert {"101", "401", "403"} == set(document["paths"]["/data/{sid}/push"]["get"]["responses"])
     named = {each["name"] for each in document["paths"]["/events"]["get"]["parameters"]}
     assert {"after", "events", *LISTS} <= named
     pytest.importorskip("openapi_spec_validator", reason="it comes with moto").validate(document)
