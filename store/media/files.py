@@ -13,7 +13,7 @@ from store import errors
 from store.media import disk
 from store.media.memory import Held, MemoryFolder, MemoryUpload
 from store.media.protocol import CHUNK_BYTES, Backend, Media, PutUrl, Stat
-from store.media.signing import Lifetime, Reused, Signer, token_of
+from store.media.signing import Lifetime, Signer, token_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,7 +49,6 @@ class Files:
         self._signer = signer
         self._lifetime = lifetime
         self._base = f"{public_url.rstrip('/')}/media/{backend.id}/"
-        self._reused = Reused()
         self._readers = 0
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"media-{backend.id}")
         try:
@@ -64,12 +63,8 @@ class Files:
 
     def get_url(self, key: str, *, version: str | None, now_s: int, content_type: str | None = None) -> str:
         """See `Media`; `version` is not needed."""
-        start_s = self._lifetime.start_s(now_s)
-        return self._reused.url(
-            (key, None, content_type),
-            start_s,
-            lambda: self._signed("GET", key, start_s + self._lifetime.longest_s, content_type),
-        )
+        expires_s = self._lifetime.start_s(now_s) + self._lifetime.longest_s
+        return self._signed("GET", key, expires_s, content_type)
 
     def era(self, now_s: int) -> object:
         """See `Media`: the interval of signatures."""

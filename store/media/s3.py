@@ -18,7 +18,7 @@ from store.media import s3_check, s3_transfer
 from store.media.config import S3Config
 from store.media.protocol import CHUNK_BYTES, Media, PutUrl, Stat
 from store.media.s3_calls import Calls, Reply, code_of, field_of, resolved_addressing
-from store.media.signing import Lifetime, Reused, is_header_value
+from store.media.signing import Lifetime, is_header_value
 from store.media.sigv4 import Location, Presigner
 
 _KEYS_PER_DELETE = 1000
@@ -44,31 +44,23 @@ class S3:
         self._locations = [
             Location.of(url, config.bucket, addressing=addressing) for url in config.public_urls()
         ]
-        self._reused = Reused()
         self._presigners = self._made_presigners()
         self._keys_signed_with = self._calls.keys
         self._generation = 0
 
     def get_url(self, key: str, *, version: str | None, now_s: int, content_type: str | None = None) -> str:
         """See `Media`. The type is the stored one: it was signed with the upload."""
-        start_s = self._lifetime.start_s(now_s)
-        presigners = self._current_presigners()
-        era = self.era(now_s)
-
-        def make() -> str:
-            query: tuple[tuple[str, str], ...] = ()
-            if version is not None and version.startswith(_ID):
-                query = (("versionId", version[len(_ID) :]),)
-            presigner = presigners[self._calls.endpoints.of(key)]
-            return presigner.sign(
-                "GET",
-                self._config.prefix + key,
-                signed_s=start_s,
-                expires_s=self._lifetime.longest_s,
-                query=query,
-            )
-
-        return self._reused.url((key, version, None), era, make)
+        query: tuple[tuple[str, str], ...] = ()
+        if version is not None and version.startswith(_ID):
+            query = (("versionId", version[len(_ID) :]),)
+        presigner = self._current_presigners()[self._calls.endpoints.of(key)]
+        return presigner.sign(
+            "GET",
+            self._config.prefix + key,
+            signed_s=self._lifetime.start_s(now_s),
+            expires_s=self._lifetime.longest_s,
+            query=query,
+        )
 
     def era(self, now_s: int) -> object:
         """See `Media`: the signatures' interval, the credentials, and which endpoints are healthy."""

@@ -11,7 +11,6 @@ import binascii
 import hmac
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote
 
@@ -20,6 +19,7 @@ from store import errors
 _CONTEXT = "tams-media-url-1"
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]{1,255}")
 _LONGEST_QUERY = 1024
+_MOST_PREPARED = 64
 MIN_KEY_BYTES = 32
 
 
@@ -56,17 +56,26 @@ class Lifetime:
     longest_s: int = 900
     shortest_s: int = 300
     interval_s: int = 300
+    _kept_s: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 0 < self.shortest_s <= self.longest_s:
             raise ValueError("a signed URL's lifetime is under min_presigned_url_timeout")
         if self.interval_s < 1:
             raise ValueError("the interval of signed URLs is under one second")
+        object.__setattr__(self, "_kept_s", max(1, min(self.interval_s, self.longest_s - self.shortest_s)))
 
     def start_s(self, now_s: int) -> int:
         """When the interval that `now_s` is in began: URLs signed as of then are equal and valid enough."""
-        interval_s = max(1, min(self.interval_s, self.longest_s - self.shortest_s))
-        return now_s - now_s % interval_s
+        return now_s - now_s % self._kept_s
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What URLs share that differ in their key alone: the query up to the signature, and its HMAC so far."""
+
+    query: str
+    mac: hmac.HMAC
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +83,9 @@ class Signer:
     """Signs with the newest key and accepts each of the active ones (newest first)."""
 
     keys: tuple[bytes, ...] = field(repr=False)
+    _prepared: dict[tuple[str, str, int, str | None], _Prepared] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if not self.keys or any(len(key) < MIN_KEY_BYTES for key in self.keys):
@@ -83,11 +95,23 @@ class Signer:
         self, method: str, backend_id: str, key: str, *, expires_s: int, content_type: str | None
     ) -> str:
         """The query that allows `method` on the key until `expires_s`: a few microseconds."""
-        message = _message(method, backend_id, key, expires_s, content_type)
-        signature = _encode(hmac.digest(self.keys[0], message, "sha256"))
-        if content_type is None:
-            return f"expires={expires_s}&signature={signature}"
-        return f"expires={expires_s}&type={quote(content_type, safe='')}&signature={signature}"
+        common = (method, backend_id, expires_s, content_type)
+        prepared = self._prepared.get(common) or self._prepare(*common)
+        # A copy of the state saves hashing the secret, and all that comes before the key, again.
+        mac = prepared.mac.copy()
+        mac.update(key.encode())
+        return prepared.query + _encode(mac.digest())
+
+    def _prepare(self, method: str, backend_id: str, expires_s: int, content_type: str | None) -> _Prepared:
+        before_key = _message(method, backend_id, "", expires_s, content_type)
+        typed = "" if content_type is None else f"&type={quote(content_type, safe='')}"
+        prepared = _Prepared(
+            f"expires={expires_s}{typed}&signature=", hmac.new(self.keys[0], before_key, "sha256")
+        )
+        if len(self._prepared) >= _MOST_PREPARED:
+            self._prepared.clear()
+        self._prepared[method, backend_id, expires_s, content_type] = prepared
+        return prepared
 
     def verify(self, method: str, backend_id: str, key: str, query: str, *, now_s: int) -> str | None:
         """The type that was signed with the URL. A reading URL allows HEAD too.
@@ -106,34 +130,6 @@ class Signer:
         if now_s >= expires_s:
             raise errors.Forbidden("the URL has expired")
         return content_type
-
-
-class Reused:
-    """Reading URLs signed in the current interval, so that a page asked for again costs no signatures.
-
-    Bounded; forgets everything when the era (the interval, and what else a URL depends on) changes or the
-    bound is reached.
-    """
-
-    def __init__(self, capacity: int = 20_000) -> None:
-        self._capacity = capacity
-        self._era: object = None
-        self._urls: dict[tuple[str, str | None, str | None], str] = {}
-
-    def url(
-        self,
-        key: tuple[str, str | None, str | None],
-        era: object,
-        make: Callable[[], str],
-    ) -> str:
-        """The URL made for this key (key, version, type) in this era."""
-        if era != self._era or len(self._urls) >= self._capacity:
-            self._urls.clear()
-            self._era = era
-        url = self._urls.get(key)
-        if url is None:
-            url = self._urls[key] = make()
-        return url
 
 
 def _message(method: str, backend_id: str, key: str, expires_s: int, content_type: str | None) -> bytes:

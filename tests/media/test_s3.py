@@ -283,7 +283,7 @@ async def test_urls_carry_the_pinned_version_and_the_public_endpoint(server: Fau
         assert "versionId" not in parse_qs(unversioned.query)
 
 
-async def test_fresh_credentials_sign_what_was_reused_before(server: FaultyS3) -> None:
+async def test_fresh_credentials_sign_from_then_on(server: FaultyS3) -> None:
     async with opened(replace(CONFIG, endpoints=(server.endpoint,))) as s3:
         urls = []
         for access_key in ("first", "first", "second"):

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from store import errors
-from store.media.signing import Lifetime, Reused, Signer, key_of, token_of
+from store.media.signing import Lifetime, Signer, key_of, token_of
 
 SIGNER = Signer((b"a" * 32,))
 NOW_S = 1_800_000_000
@@ -87,22 +87,13 @@ def test_an_impossible_lifetime_is_refused(longest_s: int, shortest_s: int, inte
         Lifetime(longest_s, shortest_s, interval_s)
 
 
-def test_reused_urls_end_with_their_era_and_stay_bounded() -> None:
-    made: list[str] = []
-    reused = Reused(capacity=2)
-
-    def url(key: str, era: int) -> str:
-        return reused.url((key, None, None), era, lambda: made.append(key) or f"{key}@{era}")  # type: ignore[func-returns-value]
-
-    assert [url("a", 1), url("a", 1), url("a", 2), url("b", 2), url("c", 2), url("a", 2)] == [
-        "a@1",
-        "a@1",
-        "a@2",
-        "b@2",
-        "c@2",
-        "a@2",
-    ]
-    assert made == ["a", "a", "b", "c", "a"]
+def test_what_is_prepared_for_signing_is_bounded_and_changes_no_signature() -> None:
+    signer = Signer((b"a" * 32,))
+    for expires_s in [*range(1, 200), 1]:
+        request = {"expires_s": expires_s, "content_type": None}
+        fresh = Signer((b"a" * 32,)).sign("GET", "b", "k", **request)  # type: ignore[arg-type]
+        assert signer.sign("GET", "b", "k", **request) == fresh  # type: ignore[arg-type]
+        assert len(signer._prepared) <= 64
 
 
 def test_keys_are_not_shown() -> None:
