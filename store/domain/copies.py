@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import replace
 
 import orjson
 
@@ -65,7 +64,7 @@ async def request_copy(
         await draft.load([ref])
         draft.put(ref, {"id": ref.id, "object_id": object_id, "storage_id": storage_id, "key": key})
         await draft.commit(now_ns)
-        await metadata.replace_object(replace(row, instances=(*row.instances, added)), expect)
+        await metadata.replace_object(row._replace(instances=(*row.instances, added)), expect)
 
     await settled(step)
 
@@ -88,7 +87,7 @@ async def remove_copy(metadata: Metadata, object_id: str, storage_id: str, expec
         instances = tuple(i for i in row.instances if i.backend_id != storage_id)
         if len(instances) == len(row.instances):
             raise BadRequest("`storage_id` names no instance of the object.")
-        await metadata.replace_object(remaining(replace(row, instances=instances)), expect)
+        await metadata.replace_object(remaining(row._replace(instances=instances)), expect)
 
     await settled(step)
 
@@ -199,9 +198,9 @@ async def _complete(metadata: Metadata, copy: Document, stat: Stat | None) -> No
         target = _instance(obj, copy)
         if obj is None or target is None:
             return
-        filled = () if stat is None else (replace(target, version=stat.version, complete=True),)
+        filled = () if stat is None else (target._replace(version=stat.version, complete=True),)
         others = tuple(instance for instance in obj.instances if instance != target)
-        await metadata.replace_object(replace(obj, instances=(*others, *filled)), None)
+        await metadata.replace_object(obj._replace(instances=(*others, *filled)), None)
 
     await settled(step)
 

@@ -174,7 +174,7 @@ async def _put_long(keys: Keys, upload: Upload, pieces: list[bytes]) -> KeyRow:
         size_bytes=upload.size_bytes,
     )
     reserved = await reserving
-    row = replace(reserved, instances=(replace(place, version=stat.version),), size_bytes=stat.size_bytes)
+    row = reserved._replace(instances=(place._replace(version=stat.version),), size_bytes=stat.size_bytes)
     request = PutKey(
         upload.name, stat.size_bytes, upload.content_type, keys.now_ns(), keys.released_ns(), object=row
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -60,7 +59,7 @@ async def add_url(
             raise BadRequest("`label` names an instance of the object already.")
         if len(row.urls) >= MOST_URLS:
             raise BadRequest(f"An object can have at most {MOST_URLS} uncontrolled instances.")
-        await metadata.replace_object(replace(row, urls=(*row.urls, url)), expect)
+        await metadata.replace_object(row._replace(urls=(*row.urls, url)), expect)
 
     await settled(step)
 
@@ -81,6 +80,6 @@ async def remove_url(metadata: Metadata, object_id: str, label: str, expect: Exp
         urls = tuple(known for known in row.urls if known.label != label)
         if len(urls) == len(row.urls):
             raise BadRequest("`label` names no uncontrolled instance of the object.")
-        await metadata.replace_object(remaining(replace(row, urls=urls)), expect)
+        await metadata.replace_object(remaining(row._replace(urls=urls)), expect)
 
     await settled(step)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -63,10 +63,10 @@ class Pins:
         stats = self.stats.get(row.id, {})
         size_bytes = next((stat.size_bytes for stat in stats.values()), row.size_bytes)
         instances = tuple(
-            replace(i, version=stats[i.backend_id].version) if i.backend_id in stats else i
+            i._replace(version=stats[i.backend_id].version) if i.backend_id in stats else i
             for i in row.instances
         )
-        return replace(row, instances=instances, size_bytes=size_bytes)
+        return row._replace(instances=instances, size_bytes=size_bytes)
 
 
 async def writable_flow(metadata: Metadata, flow_id: str) -> tuple[Row, Document]:
@@ -264,14 +264,13 @@ def _judge_init(
         return None
     if init.flow_id != flow_id:
         return BadRequest(UNKNOWN_OBJECT)
-    return pins.applied(replace(init, role=Role.INIT))
+    return pins.applied(init._replace(role=Role.INIT))
 
 
 def _registered(new: NewSegment, obj: ObjectRow, pins: Pins) -> ObjectRow:
     """The object after its first registration (rule 36)."""
     own = TimeRange.parse(new.timerange).shift(-new.ts_offset_ns)
-    registered = replace(
-        obj,
+    registered = obj._replace(
         role=Role.MEDIA,
         timerange=new.object_timerange or str(own),
         key_frame_count=new.key_frame_count,

@@ -126,6 +126,7 @@ class UrlWriter:
         accesses: Accesses | None = None,
     ) -> None:
         self._wanted = wanted
+        self._signs, self._shows_plain = wanted.presigned is not False, wanted.presigned is not True
         self._now_s = now_s
         self._places = {
             backend_id: _Place(media, _tail(media.backend, wanted, True), _tail(media.backend, wanted, False))
@@ -158,12 +159,12 @@ class UrlWriter:
             place = self._places.get(instance.backend_id)
             if place is not None and instance.complete:
                 self._controlled(entries, place, instance)
-                signed += self._wanted.presigned is not False
+                signed += self._signs
         entries += [self._uncontrolled(u) for u in obj.urls if self._wanted.admits_uncontrolled(u.label)]
         return b"[" + b",".join(entries) + b"]", signed
 
     def _controlled(self, entries: list[bytes], place: _Place, instance: Instance) -> None:
-        if self._wanted.presigned is not False:
+        if self._signs:
             url = place.media.get_url(
                 instance.key,
                 version=instance.version,
@@ -171,7 +172,7 @@ class UrlWriter:
                 content_type=instance.content_type,
             )
             entries.append(b'{"url":"' + url.encode() + place.signed_tail)
-        if self._wanted.presigned is not True:
+        if self._shows_plain:
             entries.append(b'{"url":"' + place.media.plain_url(instance.key).encode() + place.plain_tail)
 
     def _uncontrolled(self, url: UncontrolledUrl) -> bytes:

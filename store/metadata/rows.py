@@ -157,8 +157,7 @@ class Reference(StrEnum):
     STREAM = "stream"
 
 
-@dataclass(frozen=True, slots=True)
-class Instance:
+class Instance(NamedTuple):
     """The bytes of an object on one storage backend. `version` is what `Media.pin` froze, `complete` is
     False while a copy is under way: such an instance is not advertised (rule 54)."""
 
@@ -169,16 +168,14 @@ class Instance:
     complete: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class UncontrolledUrl:
+class UncontrolledUrl(NamedTuple):
     """A URL that a client registered for an object."""
 
     url: str
     label: str
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectRow:
+class ObjectRow(NamedTuple):
     """An object: allocated for a flow, registered once its role is set.
 
     `flow_id` is the flow it was allocated for, then the first that referenced it. `timerange` is canonical

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import replace
 from typing import Any, Final
 
 from store.metadata import sqlite_objects
@@ -89,7 +88,7 @@ def reserve(connection: sqlite3.Connection, row: ObjectRow) -> ObjectRow:
         raise Stale
     version = next_versions(connection, 1)
     sqlite_objects.save(connection, [row], {}, version)
-    return replace(row, version=version)
+    return row._replace(version=version)
 
 
 def _current(connection: sqlite3.Connection, name: str, version: int | None) -> tuple[Any, ...] | None:
@@ -108,7 +107,7 @@ def _finish(connection: sqlite3.Connection, row: ObjectRow) -> tuple[int, Object
         raise Stale
     version = next_versions(connection, 1)
     numbers = sqlite_objects.save(connection, [row], held, version)
-    return numbers[row.id], replace(row, version=version)
+    return numbers[row.id], row._replace(version=version)
 
 
 def _release(
@@ -132,5 +131,5 @@ def _release(
     row = held[object_id].row
     if row.role is Role.UNUSED:
         # Saving it anew makes it suspect from then on, though its own allocation may be younger.
-        aged = replace(row, created_ns=released_ns)
+        aged = row._replace(created_ns=released_ns)
         sqlite_objects.save(connection, [aged], held, next_versions(connection, 1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -51,19 +51,25 @@ class Cache:
     def __init__(self) -> None:
         self._rows: dict[int, ObjectRow] = {}
 
-    def rows(self, connection: sqlite3.Connection, wanted: Mapping[int, int]) -> dict[int, ObjectRow]:
-        """Objects by version. `wanted`: version to number."""
-        known = self._rows.get
-        found = {version: row for version in wanted if (row := known(version)) is not None}
-        if len(found) < len(wanted):
-            missing = [number for version, number in wanted.items() if version not in found]
-            records = connection.execute(_BY_NUMBER, (json_array(missing),))
-            read = {row.version: row for row in (_held(record).row for record in records)}
-            if len(self._rows) + len(read) > CACHED:
-                self._rows = {}
-            self._rows.update(read)
-            found.update(read)
-        return found
+    def rows(self, connection: sqlite3.Connection, wanted: Mapping[int, int]) -> Mapping[int, ObjectRow]:
+        """Objects by version: at least those that are wanted. `wanted`: version to number."""
+        known = self._rows
+        missing = [number for version, number in wanted.items() if version not in known]
+        if missing:
+            read = {row.version: row for row in by_number(connection, missing).values()}
+            if len(known) + len(read) > CACHED:
+                # Others may be reading by what was kept until now.
+                self._rows = known = {version: known[version] for version in wanted if version in known}
+            known.update(read)
+        return known
+
+
+def by_number(connection: sqlite3.Connection, numbers: Collection[int]) -> dict[int, ObjectRow]:
+    """The objects that have these numbers."""
+    if not numbers:
+        return {}
+    records = connection.execute(_BY_NUMBER, (json_array(numbers),))
+    return {record[0]: object_of(*record[1:]) for record in records}
 
 
 def json_array(values: Iterable[str | int]) -> str:
@@ -257,12 +263,12 @@ def _forget(connection: sqlite3.Connection, numbers: list[int]) -> None:
     text = json_array(numbers)
     sql = "SELECT DISTINCT o.init FROM json_each(?) w CROSS JOIN objects o ON o.number = w.value"
     inits = [init for (init,) in connection.execute(sql, (text,)) if init is not None]
-    held = [_held(record) for record in connection.execute(_BY_NUMBER, (text,))]
+    rows = by_number(connection, numbers)
     gone = [(number,) for number in numbers]
     connection.executemany("DELETE FROM objects WHERE number = ?", gone)
     connection.executemany("DELETE FROM accesses WHERE object = ?", gone)
     suspect(connection, inits)
-    _doom(connection, [(i.backend_id, i.key, number) for number, row in held for i in row.instances])
+    _doom(connection, [(i.backend_id, i.key, number) for number, row in rows.items() for i in row.instances])
 
 
 def _doom(connection: sqlite3.Connection, places: Iterable[tuple[str, str, int]]) -> None:

@@ -13,7 +13,7 @@ from store.metadata.protocol import AddSegments, Judge, Registration
 from store.metadata.query import SegmentQuery
 from store.metadata.registrar import Registrar
 from store.metadata.rows import DeletedSegments, NewSegment, ObjectRow, SegmentRow
-from store.metadata.sqlite_objects import NUL, Cache, Held, Uses, count_uses, json_array, load
+from store.metadata.sqlite_objects import NUL, Cache, Held, Uses, by_number, count_uses, json_array, load
 from store.timerange import MAX_NS, MIN_NS, TimeRange
 
 DROP_CHUNK: Final = 5_000
@@ -71,8 +71,8 @@ def page(connection: sqlite3.Connection, query: SegmentQuery, cache: Cache) -> t
     if low >= high:
         return [], False
     table, which, values = _those(query.flow_id, query.object_id)
-    sql = f"""SELECT s.start_ns, s.stop_ns, s.document, o.version, o.number, i.version, i.number FROM {table}
-        CROSS JOIN objects o ON o.number = s.object LEFT JOIN objects i ON i.number = o.init
+    sql = f"""SELECT s.start_ns, s.stop_ns, s.document, o.version, o.number, o.init FROM {table}
+        CROSS JOIN objects o ON o.number = s.object
         WHERE {which} AND s.start_ns >= ? AND s.start_ns < ? AND s.stop_ns > ?
         ORDER BY s.start_ns {"DESC" if query.reverse else "ASC"} LIMIT ?"""
     records = connection.execute(sql, (*values, low, high, found.behind_ns, query.limit + 1)).fetchall()
@@ -90,12 +90,12 @@ def _those(flow_id: str, object_id: str | None) -> tuple[str, str, tuple[str, ..
 def _with_objects(
     connection: sqlite3.Connection, records: Sequence[tuple[Any, ...]], cache: Cache
 ) -> list[SegmentRow]:
-    wanted = {record[3]: record[4] for record in records}
-    wanted.update({record[5]: record[6] for record in records if record[5] is not None})
-    objects = cache.rows(connection, wanted)
+    objects = cache.rows(connection, {record[3]: record[4] for record in records})
+    # Many segments share an init object: so few are read as they are now.
+    inits = by_number(connection, {record[5] for record in records} - {None})
     return [
-        SegmentRow(start, stop, document, objects[version], None if init is None else objects[init])
-        for start, stop, document, version, _, init, _ in records
+        SegmentRow(start, stop, document, objects[version], None if init is None else inits[init])
+        for start, stop, document, version, _, init in records
     ]
 
 

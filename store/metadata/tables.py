@@ -140,7 +140,7 @@ def object_of(
         flow_id,
         created_ns,
         tuple([Instance(*instance) for instance in instances]),
-        tuple([UncontrolledUrl(*url) for url in urls]),
+        tuple([UncontrolledUrl(*url) for url in urls]) if urls else (),
         timerange,
         key_frame_count,
         init_object_id,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from store.metadata import vast_objects
@@ -131,4 +130,4 @@ def _release(tx: Tx, before: _Held | None, name: str, released_ns: int, *, keep:
     row = held[before.object_id].row
     if row.role is Role.UNUSED:
         # Saving it anew makes it suspect from then on, though its own allocation may be younger.
-        vast_objects.save(tx, [replace(row, created_ns=released_ns)], held)
+        vast_objects.save(tx, [row._replace(created_ns=released_ns)], held)

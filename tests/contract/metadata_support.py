@@ -140,9 +140,9 @@ def accept(new: NewSegment, obj: ObjectRow | None, init: ObjectRow | None) -> Re
     changed = None
     if obj is None or obj.role is Role.UNUSED:
         obj = obj or media_object(new.object_id)
-        changed = replace(obj, role=Role.MEDIA, init_object_id=new.init_object_id)
+        changed = obj._replace(role=Role.MEDIA, init_object_id=new.init_object_id)
     unused = init is not None and init.role is Role.UNUSED
-    return Registration(changed, replace(init, role=Role.INIT) if init is not None and unused else None)
+    return Registration(changed, init._replace(role=Role.INIT) if init is not None and unused else None)
 
 
 def quiet(*_: object) -> Sequence[Event]:

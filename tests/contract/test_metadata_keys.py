@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -64,7 +63,7 @@ async def put_object(metadata: Metadata, name: str, object_id: str, **more: obje
     """Point a key at an object that is made for it."""
     row = await metadata.reserve(media_object(object_id, ""))
     given = {"created_ns": 1_000, "released_ns": 500, **more}
-    return await metadata.put_key(PutKey(name, 9, TYPE, object=replace(row, size_bytes=9), **given))  # type: ignore[arg-type]
+    return await metadata.put_key(PutKey(name, 9, TYPE, object=row._replace(size_bytes=9), **given))  # type: ignore[arg-type]
 
 
 async def found(metadata: Metadata, name: str) -> KeyRow:
@@ -242,7 +241,7 @@ async def test_an_object_that_was_collected_or_has_changed_is_pointed_to_no_more
     with pytest.raises(Stale):
         await store.put_key(PutKey("name", 9, TYPE, 1_000, 500, object=row))
     row = await store.reserve(media_object("p", ""))
-    await store.replace_object(replace(row, size_bytes=4), None)
+    await store.replace_object(row._replace(size_bytes=4), None)
     with pytest.raises(Stale):
         await store.put_key(PutKey("name", 9, TYPE, 1_000, 500, object=row))
     assert (await found(store, "name")).data == b"before"

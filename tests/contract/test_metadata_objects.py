@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -59,7 +57,7 @@ async def test_an_object_returns_as_it_was_allocated(metadata: Database) -> None
     await store.allocate([FULL, media_object("p")], row.ref, row.version, None)
     found = await store.objects([FULL.id, "p", "absent"])
     assert set(found) == {FULL.id, "p"}
-    assert found[FULL.id] == replace(FULL, version=found[FULL.id].version)
+    assert found[FULL.id] == FULL._replace(version=found[FULL.id].version)
     assert found[FULL.id].version > 0
     assert await store.objects([]) == {}
 
@@ -83,12 +81,12 @@ async def test_an_object_is_replaced_once_per_version(metadata: Database) -> Non
     row = await new_flow(store)
     await store.allocate([media_object("o")], row.ref, row.version, None)
     old = (await store.objects(["o"]))["o"]
-    await store.replace_object(replace(old, size_bytes=7), None)
+    await store.replace_object(old._replace(size_bytes=7), None)
     new = (await store.objects(["o"]))["o"]
-    assert new == replace(old, size_bytes=7, version=new.version)
+    assert new == old._replace(size_bytes=7, version=new.version)
     assert new.version > old.version
     with pytest.raises(Stale):
-        await store.replace_object(replace(old, size_bytes=8), None)
+        await store.replace_object(old._replace(size_bytes=8), None)
     with pytest.raises(Stale):
         await store.replace_object(media_object("absent"), None)
     assert (await store.objects(["o", "absent"])) == {"o": new}
@@ -102,7 +100,7 @@ async def test_an_object_is_found_by_the_place_of_its_bytes(metadata: Database) 
     assert await store.object_at("b1", "k2") is None
     held = (await store.objects([FULL.id]))[FULL.id]
     moved = (held.instances[0], Instance("b3", "k3", "x/y"))
-    await store.replace_object(replace(held, instances=moved), None)
+    await store.replace_object(held._replace(instances=moved), None)
     assert await store.object_at("b2", "k2") is None
     assert await store.object_at("b3", "k3") == FULL.id
     assert await store.collect(-100, 10) == [Doomed("b2", "k2")]
@@ -114,7 +112,7 @@ async def _referred(store: Metadata) -> None:
     for id, properties in collected.items():
         await put_all(store, [put(flow(id, *([id] if id in "ab" else []), **properties))])
     first = await get(store, "a")
-    allocated = [replace(media_object(id, "a"), created_ns=first.created_ns) for id in ("init", "free")]
+    allocated = [media_object(id, "a")._replace(created_ns=first.created_ns) for id in ("init", "free")]
     await store.allocate(allocated, first.ref, first.version, None)
     for id in "abc":
         row = await get(store, id)
@@ -122,7 +120,7 @@ async def _referred(store: Metadata) -> None:
         if id != "c":
             await store.add_segments(adding(row, segment(f"m{id}", 10, 15, init_object_id="init")))
     object_row = (await store.objects(["o"]))["o"]
-    owned = replace(object_row, flow_id="a", created_ns=first.created_ns)
+    owned = object_row._replace(flow_id="a", created_ns=first.created_ns)
     await store.replace_object(owned, None)
 
 
@@ -161,13 +159,13 @@ async def test_an_object_may_change_its_init_object(metadata: Database) -> None:
     await store.allocate([media_object("other", "b")], row.ref, row.version, None)
     for id in ("other", None):
         held = (await store.objects(["mb"]))["mb"]
-        await store.replace_object(replace(held, init_object_id=id), None)
+        await store.replace_object(held._replace(init_object_id=id), None)
     page = await store.object_page("init", Query(Kind.FLOW, None, 5), None)
     assert page is not None and page.flow_ids == ["a"]
     facts = await store.object_facts(["other", "mb"], view("b"))
     assert (facts["other"].witness, facts["mb"].witness) == (None, "b")
     held = (await store.objects(["ma"]))["ma"]
-    await store.replace_object(replace(held, init_object_id=None), None)
+    await store.replace_object(held._replace(init_object_id=None), None)
     assert Doomed("backend", "key/init") in await store.collect(0, 10)
 
 
@@ -295,7 +293,7 @@ async def test_bytes_stay_listed_until_they_are_removed(metadata: Database) -> N
 async def test_allocated_objects_are_collected_by_age(metadata: Database) -> None:
     store = await metadata.fresh()
     row = await new_flow(store)
-    objects = [replace(media_object(f"o{n}"), created_ns=n) for n in range(4)]
+    objects = [media_object(f"o{n}")._replace(created_ns=n) for n in range(4)]
     await store.allocate(objects, row.ref, row.version, None)
     assert set(await store.collect(2, 10)) == {Doomed("backend", "key/o0"), Doomed("backend", "key/o1")}
     assert set(await store.objects([f"o{n}" for n in range(4)])) == {"o2", "o3"}

@@ -205,7 +205,7 @@ async def test_a_page_shows_objects_as_they_are_now(metadata: Database) -> None:
     for number in range(3):
         (shown,) = (await store.segments(SegmentQuery("flow", 10))).rows
         urls = (UncontrolledUrl(f"https://example.com/{number}", "label"),)
-        await store.replace_object(replace(shown.object, urls=urls), None)
+        await store.replace_object(shown.object._replace(urls=urls), None)
         (shown,) = (await store.segments(SegmentQuery("flow", 10))).rows
         assert shown.object.urls == urls
 
@@ -224,8 +224,8 @@ async def test_segments_are_judged_in_order_by_the_objects_as_left_before(metada
             return BadRequest("no")
         changed = obj or media_object(new.object_id)
         count = (changed.key_frame_count or 0) + 1
-        changed = replace(changed, role=Role.MEDIA, key_frame_count=count, init_object_id="init")
-        return Registration(changed, None if init is None else replace(init, role=Role.INIT))
+        changed = changed._replace(role=Role.MEDIA, key_frame_count=count, init_object_id="init")
+        return Registration(changed, None if init is None else init._replace(role=Role.INIT))
 
     named = {"init_object_id": "init"}
     batch = [segment("o", 0, 10, **named), segment("o", 10, 20), segment("o", 20, 30), segment("o", 5, 7)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
 from typing import Any
 
 from store.domain import analytics
@@ -42,9 +41,9 @@ async def _fill(store: Metadata) -> None:
     both = (Instance("b1", "k", "x/y"), Instance("b2", "k", "x/y"), Instance("b2", "l", "x/y"))
     await store.allocate(
         [
-            replace(media_object("sized", "v"), size_bytes=7, instances=both),
-            replace(media_object("late", "v"), created_ns=1_700_000_000 * S),
-            replace(media_object("beyond", "v"), created_ns=2**62),
+            media_object("sized", "v")._replace(size_bytes=7, instances=both),
+            media_object("late", "v")._replace(created_ns=1_700_000_000 * S),
+            media_object("beyond", "v")._replace(created_ns=2**62),
             media_object("init", "v"),
         ],
         row.ref,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from store.domain.urls import CACHED_KINDS, CACHED_URLS, UrlCache, UrlFilter, UrlWriter
 from store.metadata.rows import Instance, ObjectRow, Role
 from tests.store.harness import ARCHIVE, LOCAL, Tams
@@ -49,7 +47,7 @@ async def test_requests_that_differ_do_not_share_urls(tams: Tams) -> None:
         assert UrlWriter(backends, None, wanted, now_s, cache).write(row) == plain
         return plain
 
-    moved = replace(ROW, instances=(Instance(ARCHIVE, "k", "video/mp2t"),), version=8)
+    moved = ROW._replace(instances=(Instance(ARCHIVE, "k", "video/mp2t"),), version=8)
     found = [
         written(UrlFilter()),
         written(UrlFilter(verbose=True)),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +74,8 @@ async def _fill(store: Metadata) -> None:
     await store.write(Change(deletes=(Delete(row.ref, row.version),)))
     await store.hold(["o29"], Reference.STREAM, "holder", True)
     await store.put_key(PutKey("a/key", 3, "x/y", 5, 5, data=b"\x00ab"))
-    spare = await store.reserve(replace(media_object("kept", ""), created_ns=400))
-    await store.put_key(PutKey("an/object", 3, "x/y", 6, 6, object=replace(spare, size_bytes=9)))
+    spare = await store.reserve(media_object("kept", "")._replace(created_ns=400))
+    await store.put_key(PutKey("an/object", 3, "x/y", 6, 6, object=spare._replace(size_bytes=9)))
     await store.forget_events(8)
 
 

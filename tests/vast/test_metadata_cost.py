@@ -224,6 +224,6 @@ async def test_writes_look_at_no_more_rows_when_there_are_more(start: Any) -> No
 async def _rewritten(vast: Vast) -> None:
     row = await get(vast, "flow")
     await vast.allocate(
-        [replace(media_object("new"), instances=(Instance("b", "k", "x/y"),))], row.ref, row.version, None
+        [media_object("new")._replace(instances=(Instance("b", "k", "x/y"),))], row.ref, row.version, None
     )
     await vast.add_segments(adding(row, segment("new", -20, -10)))
