@@ -120,7 +120,8 @@ class Metadata(Protocol):
         ...
 
     async def segments(self, query: SegmentQuery) -> SegmentPage:
-        """A page of segments with their objects, and the flow's row, of one snapshot."""
+        """A page of segments with their objects, and the flow's row, of one snapshot. Of a flow that the
+        view does not see there is the row alone, and nothing more is read than for one that is absent."""
         ...
 
     async def add_segments(self, request: AddSegments) -> list[Error | None]:

@@ -79,6 +79,7 @@ class SegmentQuery:
     """Segments of one flow that overlap `timerange` (None: all), in time order, `reverse` from the end.
 
     `after_ns`: the start of the last segment of the page before; the next one lies strictly behind it.
+    `view`: none of a flow that it does not see are looked for, so that it costs what an absent flow does.
     """
 
     flow_id: str
@@ -87,6 +88,7 @@ class SegmentQuery:
     object_id: str | None = None
     reverse: bool = False
     after_ns: int | None = None
+    view: View | None = None
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -50,7 +50,7 @@ from store.metadata.sqlite_writer import Writer, translated
 from store.metadata.survey import Subject
 from store.metadata.tables import event_of
 from store.timerange import TimeRange
-from store.view import View
+from store.view import View, visible
 
 T = TypeVar("T")
 
@@ -119,8 +119,8 @@ class Sqlite:
 
         def read(connection: sqlite3.Connection) -> SegmentPage:
             flow = sqlite_rows.get(connection, Ref(Kind.FLOW, query.flow_id))
-            if flow is None:
-                return SegmentPage(None, [], False)
+            if flow is None or not visible(query.view, flow.classes):
+                return SegmentPage(flow, [], False)
             return SegmentPage(flow, *sqlite_segments.page(connection, query, self._objects))
 
         return await self._readers.snapshot(read)

@@ -42,6 +42,7 @@ from store.metadata.vast_rows import (
 from store.metadata.vast_tx import Tx
 from store.metadata.vast_walk import Way, ahead
 from store.timerange import MAX_NS, MIN_NS, TimeRange
+from store.view import visible
 
 COLUMNS: Final = ("start_ns", "stop_ns", "object_id", "init_object_id", "document")
 DROP_CHUNK: Final = 5_000
@@ -97,6 +98,8 @@ def page(tx: Tx, query: SegmentQuery) -> SegmentPage:
     if found is None:
         return SegmentPage(None, [], False)
     flow, span = found
+    if not visible(query.view, flow.classes):
+        return SegmentPage(flow, [], False)
     wanted = query.limit + 1
     records = _ordered(tx, query, span, wanted)
     objects = vast_objects.get_many(tx, [id for record in records[: query.limit] for id in record[2:4] if id])

@@ -26,6 +26,7 @@ from store.metadata.rows import (
     UncontrolledUrl,
 )
 from store.timerange import ETERNITY, MAX_NS, MIN_NS, NEVER, TimeRange
+from store.view import View
 from tests.contract.metadata_support import (
     Database,
     accept,
@@ -39,6 +40,7 @@ from tests.contract.metadata_support import (
     put,
     put_all,
     segment,
+    view,
 )
 
 QUICK = settings(
@@ -183,6 +185,17 @@ async def test_an_unknown_flow_has_no_segments(metadata: Database) -> None:
         await store.add_segments(
             replace(adding(await new_flow(store)), flow_id="absent", segments=[segment("o", 0, 1)])
         )
+
+
+async def test_a_flow_that_is_not_seen_shows_no_segments(metadata: Database) -> None:
+    store = await metadata.fresh()
+    row = await new_flow(store, "flow", "a")
+    await store.add_segments(adding(row, segment("o", 0, 5)))
+    row = await get(store, "flow")
+    for hiding in (view(), view("b"), view("a", deny=["a"])):
+        assert await store.segments(SegmentQuery("flow", 10, view=hiding)) == SegmentPage(row, [], False)
+    for seeing in (view("a"), View(True, frozenset(), frozenset()), None):
+        assert len((await store.segments(SegmentQuery("flow", 10, view=seeing))).rows) == 1
 
 
 async def test_segments_come_with_their_object_and_init_object(metadata: Database) -> None:

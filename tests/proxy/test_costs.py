@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import sqlite3
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ import pytest
 
 from proxy import audit
 from store.media.signing import Signer
-from store.metadata import sqlite_reader, sqlite_writer
+from store.metadata import sqlite_page, sqlite_reader, sqlite_rows, sqlite_writer
+from store.metadata.rows import Row
 from store.metadata.sqlite_schema import connect
 from tests.proxy.support import Proxy, running
 
@@ -81,8 +83,10 @@ async def with_segments(proxy: Proxy) -> str:
         ("", 1),
         ("/tags", 1),
         ("?include_timerange=true", 4),
-        # The flow, where the page begins, the page, objects that were not read before.
-        ("/segments?limit=30", 4),
+        # The flow, the page, objects that were not read before.
+        ("/segments?limit=30", 3),
+        # And where the page begins.
+        ("/segments?limit=30&timerange=[3:0_9:0)", 4),
     ],
 )
 async def test_a_read_takes_few_statements(proxy: Proxy, statements: list[str], path: str, most: int) -> None:
@@ -91,6 +95,27 @@ async def test_a_read_takes_few_statements(proxy: Proxy, statements: list[str], 
     statements.clear()
     await proxy.made("attacker", "GET", flow + path)
     assert 0 < len(statements) <= most, statements
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    "path", ["/segments", "/segments?limit=5&timerange=[1:0_9:0)", "/segments?object_id=o"]
+)
+async def test_segments_of_a_hidden_flow_take_the_statements_of_an_absent_one(
+    proxy: Proxy, statements: list[str], signed: list[str], method: str, path: str
+) -> None:
+    hidden, absent = (await with_segments(proxy)).rpartition("/")[2], str(uuid.uuid4())
+    signed.clear()
+    asked = []
+    for flow_id in (hidden, absent):
+        await proxy.call("victim", method, f"/flows/{absent}")
+        statements.clear()
+        answer = await proxy.call("victim", method, f"/flows/{flow_id}{path}")
+        assert answer.status_code == 404
+        asked.append([sql.replace(flow_id, "it") for sql in statements])
+    assert asked[0] == asked[1]
+    assert len(asked[0]) == 1
+    assert signed == []
 
 
 async def test_a_listing_takes_as_many_statements_for_many_as_for_few(
@@ -105,6 +130,32 @@ async def test_a_listing_takes_as_many_statements_for_many_as_for_few(
         await proxy.made("attacker", "GET", "/flows?limit=100")
         counts.append(len(statements))
     assert counts[1] <= counts[0] <= 8, statements
+
+
+async def test_a_sparse_listing_takes_the_statements_of_a_dense_one_and_reads_what_it_shows(
+    proxy: Proxy, statements: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    plain = sqlite_page.row_of
+
+    def row_of(record: sqlite_rows.Record) -> Row:
+        read.append(record[2])
+        return plain(record)
+
+    monkeypatch.setattr(sqlite_page, "row_of", row_of)
+    for number in range(40):
+        await proxy.flow(["v"] if number % 10 else ["a"])
+    counts = []
+    # 4 of 40 are seen, and 36.
+    for who, shown in (("colleague", 4), ("victim", 36)):
+        await proxy.call(who, "GET", "/flows?limit=1")
+        statements.clear()
+        read.clear()
+        answer = await proxy.call(who, "GET", "/flows?limit=100")
+        assert len(answer.json()) == shown
+        assert len(read) <= shown
+        counts.append(len(statements))
+    assert counts[0] == counts[1] <= 8
 
 
 async def test_a_page_signs_each_object_once_and_the_next_reader_none(

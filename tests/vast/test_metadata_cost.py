@@ -97,6 +97,18 @@ async def test_a_page_of_segments_takes_three_queries(
             after_ns = page.rows[-1].start_ns
 
 
+async def test_segments_of_a_flow_that_is_not_seen_cost_what_those_of_an_absent_one_do(
+    vast: Vast, watch: Watch
+) -> None:
+    await vast.add_segments(adding(await new_flow(vast, "flow", "a"), segment("o", 0, 10)))
+    costs = []
+    for flow_id in ("flow", "absent"):
+        watch.begin()
+        assert (await vast.segments(SegmentQuery(flow_id, 100, view=view("b")))).rows == []
+        costs.append((watch.queries, watch.tally.total_requests))
+    assert costs[0] == costs[1]
+
+
 async def test_pages_of_an_uneven_flow_take_few_windows_more(vast: Vast, watch: Watch) -> None:
     row = await new_flow(vast)
     starts = [10 * n for n in range(300)] + [10**15 + 10 * n for n in range(300)] + [2**62]
