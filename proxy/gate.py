@@ -17,6 +17,7 @@ from proxy.errors import (
     InsufficientScope,
     MethodNotAllowed,
     NotFound,
+    NotSupported,
     Unavailable,
 )
 from proxy.facts import is_weighty, later_refs, refs_of
@@ -194,6 +195,9 @@ class Gate:
     async def _write(self, call: Call, principal: Principal) -> Response:
         rule = call.rule
         body = await call.body()
+        lacks = await self._upstream.lacks(rule.operation)
+        if lacks is not None:
+            raise NotSupported(lacks)
         asked = Asked(rule, call.params, call.query, body, self._parsed(rule, body), self._limits)
         owner = owner_of(principal, int(call.decision.time_s)) if rule.check in _OWNED else None
         # Permissions are those of now, however long the body took to arrive.

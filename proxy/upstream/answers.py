@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from proxy.errors import Error, NotSupported
+from proxy.errors import Error
 from proxy.upstream.client import Reply
 from proxy.upstream.documents import Classes
 from proxy.upstream.headers import JSON, Base
@@ -53,8 +53,6 @@ def refused(reply: Reply, base: Base, stamp: str) -> Answer | Error:
 
     A 409 would say that `expect` did not hold; the upstream knows nothing of that, so it becomes a 400.
     """
-    if reply.status in (405, 501):
-        return NotSupported("The upstream does not support this operation.")
     if reply.status not in _PASSING:
         return failure(reply)
     status = 400 if reply.status in (409, 410, 422) else reply.status

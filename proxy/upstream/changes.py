@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import orjson
 
+from proxy.errors import NotSupported
 from proxy.upstream.answers import Answer, Facts, refusal
 from proxy.upstream.client import Reply
 from proxy.upstream.documents import Document, document_in
@@ -14,7 +15,7 @@ from proxy.upstream.headers import JSON, checked, moved, path_of, with_query
 from proxy.upstream.lists import refused_by
 from proxy.upstream.lookups import Known
 from proxy.upstream.messages import remembered_of
-from proxy.upstream.parts import TEMPLATES, Parts
+from proxy.upstream.parts import TEMPLATES, Parts, lacking
 from proxy.upstream.protocol import Expect, Ref, Request
 from proxy.upstream.urls import uploads
 
@@ -49,6 +50,8 @@ class Changes:
         if request.operation == "DELETE_flows-flowId":
             await self._remember(known, ("flow", request.params["flowId"]))
         reply = await self.parts.client.send(method, target, body or None)
+        if reply.status in (405, 501):
+            raise NotSupported(lacking(request.operation))
         if not 200 <= reply.status < 300:
             return refused_by(self.parts, reply)
         return await self._done(request, reply, expect)

@@ -41,6 +41,10 @@ class Embedded:
         """As `Upstream.media_at`."""
         return await self._answered(self._door.media_at(backend_id, key))
 
+    async def lacks(self, operation: str) -> str | None:
+        """As `Upstream.lacks`: nothing."""
+        return None
+
     async def _answered(self, answer: Awaitable[T]) -> T:
         try:
             return await answer

@@ -17,7 +17,7 @@ from proxy.upstream.answers import Answer, refusal
 from proxy.upstream.changes import Changes
 from proxy.upstream.client import SENT
 from proxy.upstream.lookups import Known
-from proxy.upstream.parts import TEMPLATES, Parts
+from proxy.upstream.parts import TEMPLATES, Parts, lacking
 from proxy.upstream.protocol import MediaFact, Ref, Request, View
 from proxy.upstream.reads import Reads
 from proxy.upstream.urls import Backend
@@ -37,8 +37,6 @@ class HttpUpstream:
         operation = request.operation
         if operation not in TEMPLATES or "webhooks" in operation:
             raise NotSupported("Webhooks are not kept upstream.")
-        if operation in EXTENSIONS:
-            raise NotSupported("The upstream does not support this operation.")
         sent: list[None] = []
         counting = SENT.set(sent)
         try:
@@ -50,7 +48,11 @@ class HttpUpstream:
     async def _answer(self, request: Request) -> Answer:
         operation = request.operation
         async with _Deadline(self._deadline_s):
-            lacks = (await self._parts.features()).lacks(operation)
+            said = await self.lacks(operation)
+            if said is not None:
+                raise NotSupported(said)
+            features = await self._parts.features()
+            lacks = features.lacks_of(operation, dict(request.query))
             if lacks is not None:
                 raise NotSupported(f"The upstream lacks {lacks}.")
             try:
@@ -74,6 +76,14 @@ class HttpUpstream:
         """All storage backends, at most five seconds old."""
         async with _Deadline(self._deadline_s):
             return await self._parts.backends()
+
+    async def lacks(self, operation: str) -> str | None:
+        """As `protocol.Upstream.lacks`: what is ours alone, and what its version does not have."""
+        if operation in EXTENSIONS:
+            return lacking(operation)
+        async with _Deadline(self._deadline_s):
+            found = (await self._parts.features()).lacks(operation)
+        return None if found is None else f"The upstream lacks {found}."
 
     async def check(self) -> None:
         """Raise what keeps the upstream from being used."""

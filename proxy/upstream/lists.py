@@ -13,6 +13,7 @@ from proxy.upstream import listing
 from proxy.upstream.answers import Answer, Facts, refused
 from proxy.upstream.client import Reply
 from proxy.upstream.documents import Document, classes_of, related_to, sees, strings
+from proxy.upstream.filters import is_made_up, passes
 from proxy.upstream.headers import JSON, checked, path_of, with_query
 from proxy.upstream.listing import Filled, Page, Pairs, Place, Sees
 from proxy.upstream.parts import TEMPLATES, Parts, Refused
@@ -58,6 +59,8 @@ class Lists:
         asked = await self._asked(kind, query, view, place)
         if asked is None:
             return page_of(self.parts, request, _NOTHING, b"[]", Facts())
+        if not (await self.parts.features()).filters:
+            asked = _made_up(asked)
         path = path_of(TEMPLATES[request.operation][1], request.params)
         try:
             filled = await self._filled(path, asked, limit)
@@ -140,6 +143,20 @@ class Lists:
         except Refused as exc:
             return refused_by(self.parts, exc.reply)
         return page_of(self.parts, request, filled, orjson.dumps(filled.items), Facts())
+
+
+def _made_up(asked: _Asked) -> _Asked:
+    """The same list of an upstream that lacks filters: those are made up for here."""
+    here = tuple(pair for pair in asked.query if is_made_up(pair[0]))
+    if not here:
+        return asked
+
+    async def passing(items: list[Document]) -> list[bool]:
+        seen = await asked.sees(items)
+        return [ok and passes(here, item) for ok, item in zip(seen, items, strict=True)]
+
+    query = tuple(pair for pair in asked.query if pair not in here)
+    return replace(asked, query=query, sees=passing, exact=False)
 
 
 def _sees_all(view: View | None) -> bool:

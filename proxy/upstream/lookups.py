@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
@@ -68,14 +68,16 @@ class Lookups:
     """Asks an upstream for what decides. Only 200 and 404 are verdicts: for anything else is raised what
     `Client.send` raises."""
 
-    def __init__(self, client: Client, ledger: Ledger) -> None:
+    def __init__(self, client: Client, ledger: Ledger, has: Callable[[str], Awaitable[bool]]) -> None:
+        """`has`: whether there is such a kind of resource at the upstream at all."""
         self._client = client
+        self._has = has
         self._ledger = ledger
 
     async def document(self, ref: Ref) -> Document | None:
         """One resource, None where there is none."""
         kind, name = ref
-        if not _UUID.fullmatch(name):
+        if not _UUID.fullmatch(name) or not await self._has(kind):
             return None
         reply = await self._client.send("GET", PATHS[kind].format(quote(name, safe="")))
         return resource_in(reply.body, name) if is_there(reply) else None
@@ -196,7 +198,8 @@ def _witness(flows: Iterable[str], held: Mapping[str, Classes | None], view: Vie
 def _fact(used: Used, held: Mapping[str, Classes | None], view: View | None) -> ObjectFact:
     witness = _witness(used.flows, held, view)
     classes = held.get(witness) if witness is not None else None
-    if used.first is not None and held.get(used.first) is not None:
+    # Some upstreams go on naming the first flow when its segments are gone.
+    if used.first in used.flows and held.get(used.first) is not None:
         owners: tuple[str, ...] = (used.first,)
     else:
         owners = tuple(flow for flow in used.flows if held.get(flow) is not None)

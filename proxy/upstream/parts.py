@@ -29,6 +29,11 @@ TEMPLATES: dict[str, tuple[str, str]] = {
 """Method and path template of each operation."""
 
 
+def lacking(operation: str) -> str:
+    """What is said of an operation that the upstream does not know."""
+    return f"The upstream lacks {' '.join(TEMPLATES[operation])}."
+
+
 @dataclass(frozen=True, slots=True)
 class Clock:
     """`unix_s`: Unix seconds. `steady_s`: seconds that only go forward. `stamp`: RFC 3339, for errors."""
@@ -52,7 +57,7 @@ class Parts:
     ) -> None:
         self.client = client
         self.ledger = ledger
-        self.lookups = Lookups(client, ledger)
+        self.lookups = Lookups(client, ledger, self._has)
         self.cursors = cursors
         self.urls = urls
         self.public_url = public_url
@@ -73,6 +78,10 @@ class Parts:
                 raise failure(reply)
             self._features = (now_s + SERVICE_S, features(document_in(reply.body).get("api_version")))
         return self._features[1]
+
+    async def _has(self, kind: str) -> bool:
+        """Paths that a version does not have are not tried: gateways answer them with anything."""
+        return kind != "profile" or (await self.features()).profiles
 
     async def backends(self) -> tuple[Backend, ...]:
         """All storage backends, asked again after five seconds. An upstream that has no list of them has

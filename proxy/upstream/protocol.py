@@ -180,3 +180,11 @@ class Upstream(Protocol):
     async def backends(self) -> Sequence[BackendFact]:
         """All storage backends."""
         ...
+
+    async def lacks(self, operation: str) -> str | None:
+        """What is said of an operation that the store does not have, None for one that it may have.
+
+        It is the same for everybody and whatever the request names, so that saying it before anything is
+        decided tells of nothing else.
+        """
+        ...

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import orjson
 
+from proxy.errors import NotSupported
 from proxy.upstream import listing
 from proxy.upstream.answers import Answer, Facts, answered, refusal
 from proxy.upstream.client import Reply
@@ -25,7 +26,7 @@ from proxy.upstream.headers import JSON, checked, next_page, overlaid, path_of, 
 from proxy.upstream.listing import Page, Pairs, Place
 from proxy.upstream.lists import LISTS, Lists, facts_of, page_of, refused_by
 from proxy.upstream.lookups import is_there, referring
-from proxy.upstream.parts import TEMPLATES, Parts, Refused
+from proxy.upstream.parts import TEMPLATES, Parts, Refused, lacking
 from proxy.upstream.protocol import Request, View
 from proxy.upstream.urls import UrlRule
 
@@ -74,6 +75,8 @@ class Reads:
     async def _service(self, request: Request) -> Answer:
         """What the upstream says about itself, less what is not to be had through the proxy."""
         reply = await self._send(request, checked(request.query))
+        if reply.status in (404, 405, 501):
+            raise NotSupported(lacking(request.operation))
         if reply.status != 200:
             return refused_by(self.parts, reply)
         document = document_in(reply.body)

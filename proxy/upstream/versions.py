@@ -7,21 +7,26 @@ which costs calls and never shows more.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from proxy.errors import BadUpstream
 
 OLDEST, NEWEST = (6, 0), (8, 2)
+_ORDER = ("sort_by", "reverse_order", "init_segments")
+_TAGS_OF = ("storage_backend_tag", "flow_tag")
 _VERSION = re.compile(r"(0|[1-9][0-9]{0,3})\.(0|[1-9][0-9]{0,3})")
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """Switches. `tag_lists`: `tag.x=a,b` finds either, in tags that are lists too. `backends`: storage
-    backends are listed, with `verbose_storage` on URLs. `instances`, `profiles`: their paths exist."""
+    """Switches. `tag_lists`: `tag.x=a,b` finds either, in tags that are lists too. `filters`: lists and media
+    URLs have all the filters of 8.2. `backends`: storage backends are listed, with `verbose_storage` on URLs.
+    `instances`, `profiles`: their paths exist."""
 
     version: tuple[int, int]
     tag_lists: bool
+    filters: bool
     backends: bool
     instances: bool
     profiles: bool
@@ -34,6 +39,16 @@ class Features:
             return "object instances"
         if "_profiles" in operation and not self.profiles:
             return "profiles"
+        return None
+
+    def lacks_of(self, operation: str, names: Iterable[str]) -> str | None:
+        """Which of a query's parameters the upstream lacks, and nobody makes up for; None when none."""
+        if self.filters:
+            return None
+        if operation in ("GET_flows", "GET_sources"):
+            return next((f"`{name}` in lists" for name in names if name in _ORDER), None)
+        if operation in ("GET_flows-flowId-segments", "GET_objects"):
+            return next((f"`{name}`" for name in names if name.startswith(_TAGS_OF)), None)
         return None
 
 
@@ -51,6 +66,7 @@ def features(api_version: object) -> Features:
     return Features(
         version=version,
         tag_lists=version >= (8, 0),
+        filters=version >= (8, 0),
         backends=version >= (7, 0),
         instances=version >= (8, 0),
         profiles=version >= (8, 1),

@@ -121,6 +121,10 @@ class WithWebhooks:
         """As `protocol.Upstream.backends`."""
         return await self._there.backends()
 
+    async def lacks(self, operation: str) -> str | None:
+        """As `protocol.Upstream.lacks`; whether the upstream tells of events is found out by asking it to."""
+        return None if "_webhooks" in operation else await self._there.lacks(operation)
+
 
 class Relayed:
     """Who may see an event, and what of it: with media URLs as the listener may have them."""

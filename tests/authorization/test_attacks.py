@@ -13,6 +13,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from tests.authorization.world import INSIDE
 from tests.proxy.support import (
     OPEN,
     SHARED,
@@ -21,17 +22,17 @@ from tests.proxy.support import (
     Proxy,
     flow_document,
     new_id,
-    running,
     told,
 )
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+WORLD = INSIDE
 MULTI = "urn:x-nmos:format:multi"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def proxy(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Proxy]:
-    async with running(tmp_path_factory.mktemp("attacks")) as found:
+    async with WORLD.running(tmp_path_factory.mktemp("attacks")) as found:
         yield found
 
 
@@ -305,11 +306,13 @@ async def test_9_a_reader_changes_no_instances(proxy: Proxy) -> None:
     name = await proxy.segment(theirs["id"])
     path = f"/objects/{name}/instances"
     url = {"url": "https://evil.example/x", "label": "evil"}
-    assert (await proxy.call("attacker", "POST", path, url)).status_code == 403
-    await proxy.made("victim", "POST", path, {**url, "label": "copy"})
-    assert (await proxy.call("attacker", "DELETE", f"{path}?label=copy")).status_code == 403
+    refused = WORLD.status("POST_objects-instances", 403)
+    assert (await proxy.call("attacker", "POST", path, url)).status_code == refused
+    copied = await proxy.call("victim", "POST", path, {**url, "label": "copy"})
+    is_copied = WORLD.done("POST_objects-instances", copied)
+    assert (await proxy.call("attacker", "DELETE", f"{path}?label=copy")).status_code == refused
     labels = [u["label"] for u in (await proxy.made("victim", "GET", f"/objects/{name}")).json()["get_urls"]]
-    assert "copy" in labels and "evil" not in labels
+    assert ("copy" in labels) is is_copied and "evil" not in labels
 
 
 async def test_9_using_an_object_again_gives_no_right_over_its_instances(proxy: Proxy) -> None:
@@ -317,12 +320,13 @@ async def test_9_using_an_object_again_gives_no_right_over_its_instances(proxy: 
     name = await proxy.segment(theirs["id"])
     await proxy.made("attacker", "POST", f"/flows/{mine['id']}/segments", _whole(name))
     url = {"url": "https://evil.example/x", "label": "evil"}
-    assert (await proxy.call("attacker", "POST", f"/objects/{name}/instances", url)).status_code == 403
+    refused = WORLD.status("POST_objects-instances", 403)
+    assert (await proxy.call("attacker", "POST", f"/objects/{name}/instances", url)).status_code == refused
     # Not even once the first flow is gone, while another of the victim's uses it.
     other = await proxy.flow(["shared"])
     await proxy.made("admin", "POST", f"/flows/{other['id']}/segments", _whole(name))
     await proxy.made("admin", "DELETE", f"/flows/{theirs['id']}")
-    assert (await proxy.call("attacker", "POST", f"/objects/{name}/instances", url)).status_code == 403
+    assert (await proxy.call("attacker", "POST", f"/objects/{name}/instances", url)).status_code == refused
 
 
 def _whole(object_id: str) -> dict[str, str]:
@@ -340,15 +344,16 @@ async def test_9_a_new_flow_under_the_id_of_one_that_is_gone_inherits_no_objects
     # Neither what was allocated for the one that is gone,
     claimed = await _register(proxy, mine["id"], _whole(allocated["object_id"]))
     assert claimed.status_code == 400, claimed.text
-    token = allocated["put_url"]["url"].rsplit("/", 1)[1]
-    headers = {"content-type": "video/mp2t"}
-    put = await proxy.call("attacker", "PUT", f"/media/{OPEN}/{token}", content=b"evil", headers=headers)
-    assert put.status_code == 404
+    if WORLD.unsigned_media:
+        token = allocated["put_url"]["url"].rsplit("/", 1)[1]
+        headers = {"content-type": "video/mp2t"}
+        put = await proxy.call("attacker", "PUT", f"/media/{OPEN}/{token}", content=b"evil", headers=headers)
+        assert put.status_code == 404
     # nor the say over what it was the first to use.
     assert (await _register(proxy, mine["id"], _whole(registered))).status_code == 201
     url = {"url": "https://evil.example/x", "label": "evil"}
     answer = await proxy.call("attacker", "POST", f"/objects/{registered}/instances", url)
-    assert answer.status_code == 403
+    assert answer.status_code == WORLD.status("POST_objects-instances", 403)
 
 
 async def test_9_a_class_that_denies_is_taken_off_by_an_administrator_only(proxy: Proxy) -> None:
@@ -452,8 +457,9 @@ async def test_10_urls_come_from_readable_backends_only(proxy: Proxy) -> None:
         "accept_get_urls=victims",
         "storage_backend_tag.auth_classes=v",
     ):
-        page = (await proxy.made("attacker", "GET", f"/flows/{flow['id']}/segments?{query}")).json()
-        assert all(s["get_urls"] == [] for s in page)
+        answer = await proxy.call("attacker", "GET", f"/flows/{flow['id']}/segments?{query}")
+        if WORLD.has_query(query, answer):
+            assert all(s["get_urls"] == [] for s in answer.json())
 
 
 async def test_10_storage_is_allocated_where_it_may_be_written(proxy: Proxy) -> None:
@@ -477,9 +483,11 @@ async def test_10_a_label_of_a_hidden_backend_is_as_one_of_none(proxy: Proxy) ->
         await proxy.call("attacker", "DELETE", f"/objects/{name}/instances?label={label}")
         for label in ("victims", "none-such")
     ]
-    assert same(*answers) and answers[0].status_code == 400
+    assert same(*answers), [a.text for a in answers]
+    refused = WORLD.status("DELETE_objects-instances", 400)
+    assert answers[0].status_code == refused
     twice = await proxy.call("attacker", "DELETE", f"/objects/{name}/instances?label=open&label=victims")
-    assert twice.status_code == 400
+    assert twice.status_code == refused
 
 
 async def test_10_a_put_of_a_redacted_collection_keeps_what_its_writer_does_not_see(proxy: Proxy) -> None:
@@ -507,7 +515,7 @@ async def test_10_a_put_of_a_redacted_collection_keeps_what_its_writer_does_not_
 
 
 async def _listed(proxy: Proxy, who: str, path: str, query: str) -> set[str] | None:
-    """The ids on all pages, None where the query is refused."""
+    """The ids on all pages, None where the query is refused, or names what is lacking."""
     found: set[str] = set()
     answer = await proxy.call(who, "GET", f"{path}?{query}")
     while answer.status_code == 200:
@@ -515,7 +523,8 @@ async def _listed(proxy: Proxy, who: str, path: str, query: str) -> set[str] | N
         if "link" not in answer.headers:
             return found
         answer = await proxy.call(who, "GET", answer.links["next"]["url"].removeprefix("http://tams.test"))
-    assert answer.status_code == 400, answer.text
+    if WORLD.has_query(query, answer):
+        assert answer.status_code == 400, answer.text
     return None
 
 
@@ -594,7 +603,7 @@ async def test_14_a_preflight_is_answered_here_and_opens_nothing_unless_listed(p
 
 async def test_14_listed_origins_may_read_answers(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("cors")
-    async with running(folder, cors_origins=["https://player.example"]) as proxy:
+    async with WORLD.running(folder, cors_origins=["https://player.example"]) as proxy:
         asks = {"access-control-request-method": "PUT", "access-control-request-headers": "authorization"}
         for origin, listed in (("https://player.example", True), ("https://player.example.evil", False)):
             preflight = await proxy.call(None, "OPTIONS", "/flows", headers={"origin": origin, **asks})
@@ -630,7 +639,7 @@ async def test_14_a_page_of_another_origin_writes_nothing_with_what_a_browser_ad
     """Browsers send names and secrets once typed, and certificates, with forms of any page: those need no
     preflight."""
     folder = tmp_path_factory.mktemp("forms")
-    async with running(folder, allow_basic=True, cors_origins=["https://player.example"]) as proxy:
+    async with WORLD.running(folder, allow_basic=True, cors_origins=["https://player.example"]) as proxy:
         secret = base64.b64encode(f"attacker:{proxy.secrets['attacker']}".encode()).decode()
         sent = {"authorization": f"Basic {secret}", "content-type": "text/plain"}
 
@@ -725,7 +734,7 @@ async def test_17_bad_bodies_tell_nothing_of_hidden_things(proxy: Proxy, content
         await proxy.call("attacker", "POST", f"/objects/{i}/instances", content=content)
         for i in (name, absent)
     ]
-    assert same(*answers) and answers[0].status_code == 404
+    assert same(*answers) and answers[0].status_code == WORLD.status("POST_objects-instances", 404)
 
 
 async def test_17_pages_are_full_or_the_last_and_count_what_they_hold(proxy: Proxy) -> None:
@@ -750,7 +759,7 @@ async def test_17_pages_are_full_or_the_last_and_count_what_they_hold(proxy: Pro
             answer.links["next"]["url"].removeprefix("http://tams.test") if "link" in answer.headers else ""
         )
         assert len(page) == 4 or not path
-    assert found == mine[::-1]
+    assert found == (mine[::-1] if WORLD.newest_first else mine)
 
 
 async def test_17_a_page_key_is_good_for_its_own_listing_and_caller_only(proxy: Proxy) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from proxy.audit import Decision
 from proxy.decide import Caller
-from proxy.errors import BadUpstream, Error, Forbidden, InsufficientScope, NotFound, Unavailable
+from proxy.errors import BadUpstream, Error, Forbidden, InsufficientScope, NotFound, NotSupported, Unavailable
 from proxy.gate import NO_PATH, Call, Gate, Sight
 from proxy.identity.principal import ADMIN, READ, WRITE, Principal
 from proxy.sights import sight_of
@@ -45,6 +45,7 @@ class Scripted:
         self.answers = list(answers)
         self.facts = facts or known()
         self.asked: list[Request] = []
+        self.without: dict[str, str] = {}
 
     async def call(self, request: Request) -> Response:
         self.asked.append(request)
@@ -58,6 +59,9 @@ class Scripted:
 
     async def backends(self) -> Sequence[BackendFact]:
         return ()
+
+    async def lacks(self, operation: str) -> str | None:
+        return self.without.get(operation)
 
 
 class Fixed:
@@ -183,6 +187,17 @@ async def test_a_write_is_decided_afresh_while_what_it_rests_on_changes() -> Non
         await passed("PUT_flows-flowId-label", "PUT", caller(write="a"), restless, b'"x"', flowId="f")
     assert raised.value.retry_after_s == 1
     assert len(restless.asked) == 3
+
+
+async def test_what_the_store_lacks_is_said_alike_whatever_a_write_names() -> None:
+    """Before it is decided: how far deciding came would tell of hidden things."""
+    upstream = Scripted(Answer(201))
+    upstream.without["POST_objects-instances"] = "It lacks that."
+    for who in (caller(), caller("a", "a"), caller(admin=True)):
+        with pytest.raises(NotSupported) as raised:
+            await passed("POST_objects-instances", "POST", who, upstream, b"{", objectId="o")
+        assert raised.value.summary == "It lacks that."
+    assert upstream.asked == []
 
 
 async def test_a_scope_is_asked_for_that_is_least() -> None:

@@ -10,11 +10,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from proxy.rules import EXTENSIONS, RULES
 from store.app import with_lifespan
 from store.settings import StoreSettings, parse
+from tests.authorization.world import World
 from tests.proxy import support
 from tests.upstream.serving import serving
 
+METHODS = {
+    rule.operation: f"{method} {template}"
+    for template, methods in RULES.items()
+    for method, rule in methods.items()
+}
+"""Operations as a refusal names them."""
 ROOT = Path(__file__).parents[1]
 
 
@@ -37,14 +45,22 @@ async def running(
             yield proxy
 
 
-def copied(name: str) -> ModuleType:
-    """A test module of its own making, whose proxies stand before a store over HTTP."""
+OVER_HTTP = World(
+    running,
+    lacks={name: f"The upstream lacks {METHODS[name]}." for name in EXTENSIONS},
+    unsigned_media=False,
+)
+"""What our store has beyond the specification is not asked of a store elsewhere."""
+
+
+def copied(name: str, world: World = OVER_HTTP) -> ModuleType:
+    """A test module of its own making, whose proxies stand before another store."""
     path = ROOT / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"over_http_{path.stem}", path)
+    spec = importlib.util.spec_from_file_location(f"{world.running.__module__}_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     # Dataclasses look their module up by its name.
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
-    module.__dict__["running"] = running
+    module.__dict__["WORLD"] = world
     return module

@@ -1,8 +1,9 @@
 """A deliberately plain upstream: TAMS as 7.0 has it, and no more than a server may get away with.
 
 Pages of its own size with absolute Links that name another host, answers in gzip, cookies, tag filters that
-compare one plain value, no paging headers, no object instances. It can be told to be slow, to break off, to
-refuse, to redirect. `calls` is what it was asked, headers and all.
+compare one plain value, no paging headers, no object instances, webhooks without ids. It can be told to be
+slow, to break off, to refuse, to redirect. `calls` is what it was asked, headers and all. What it holds:
+`plain_store.py`.
 """
 
 from __future__ import annotations
@@ -10,25 +11,26 @@ from __future__ import annotations
 import asyncio
 import gzip
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
+import httpx
 import orjson
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from tests.upstream.plain_store import BACKENDS as BACKENDS
+from tests.upstream.plain_store import KINDS, Document, Held, No
+
 PAGE = 7
-BACKENDS = [
-    {"id": "11111111-1111-4111-8111-111111111111", "label": "open", "default_storage": True},
-    {
-        "id": "22222222-2222-4222-8222-222222222222",
-        "label": "hidden",
-        "tags": {"auth_classes": ["v"]},
-    },
-]
+NOTHING: Mapping[str, str] = {}
+EMPTY = Response(status_code=204)
 
 
 @dataclass(frozen=True)
@@ -42,18 +44,23 @@ class Call:
 
 
 @dataclass
-class Plain:
-    """What the upstream holds, and how it behaves. `trouble` answers in its stead, where it answers."""
+class Plain(Held):
+    """What the upstream holds, and how it behaves. `trouble` answers in its stead, where it answers.
 
-    url: str = ""
+    `inline`: so many segments are deleted while one waits, more of them in a request of their own.
+    `webhooks`: by URL, None where it has no such thing; `delivers`: whether it calls them.
+    """
+
     version: str = "7.0"
-    flows: dict[str, dict[str, Any]] = field(default_factory=dict)
-    segments: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    objects: dict[str, dict[str, Any]] = field(default_factory=dict)
+    inline: int = -1
+    webhooks: dict[str, Document] | None = None
+    delivers: bool = False
+    deletions: dict[str, Document] = field(default_factory=dict)
     media: dict[str, bytes] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     trouble: Callable[[Call], Response | None] = lambda call: None
     left: threading.Event = field(default_factory=threading.Event)
+    deliveries: set[asyncio.Task[None]] = field(default_factory=set)
 
     def application(self, url: str) -> Starlette:
         """The server."""
@@ -61,13 +68,18 @@ class Plain:
         routes = [
             Route("/service", self._service),
             Route("/service/storage-backends", self._backends),
-            Route("/flows", self._list),
+            Route("/service/webhooks", self._webhooks, methods=["GET", "POST"]),
+            Route("/flow-delete-requests", self._deletions),
+            Route("/flow-delete-requests/{id}", self._deletion),
+            Route("/{kind}", self._list),
+            Route("/sources/{id}", self._source),
             Route("/flows/{id}", self._flow, methods=["GET", "PUT", "DELETE"]),
-            Route("/flows/{id}/label", self._label, methods=["PUT"]),
-            Route("/flows/{id}/segments", self._segments, methods=["GET", "POST"]),
+            Route("/flows/{id}/segments", self._segments, methods=["GET", "POST", "DELETE"]),
             Route("/flows/{id}/storage", self._storage, methods=["POST"]),
-            Route("/objects/{id}", self._object),
-            Route("/media/{key}", self._media, methods=["GET", "PUT"]),
+            Route("/{kind}/{id}/tags/{tag}", self._tag, methods=["PUT", "DELETE"]),
+            Route("/{kind}/{id}/{key}", self._property, methods=["PUT", "DELETE"]),
+            Route("/objects/{id:path}", self._object),
+            Route("/media/{key:path}", self._media, methods=["GET", "PUT"]),
         ]
         return Starlette(routes=[Route(r.path, self._noted(r.endpoint), methods=r.methods) for r in routes])
 
@@ -80,12 +92,17 @@ class Plain:
             call = Call(request.method, target, dict(request.headers), body)
             self.calls.append(call)
             answer = self.trouble(call)
-            found: Response = answer if answer is not None else await endpoint(request)
+            try:
+                found: Response = answer if answer is not None else await endpoint(request)
+            except No as exc:
+                return self._error(exc.status)
+            except (ValueError, KeyError, TypeError, AttributeError):
+                return self._error(400)
             return found
 
         return noted
 
-    def _json(self, document: Any, status: int = 200, **headers: str) -> Response:
+    def _json(self, document: Any, status: int = 200, headers: Mapping[str, str] = NOTHING) -> Response:
         body = gzip.compress(orjson.dumps(document))
         given = {
             "Content-Type": "application/json; charset=utf-8",
@@ -102,65 +119,140 @@ class Plain:
         return self._json({"message": f"Not at {self.url}: denied by internal.example"}, status)
 
     async def _service(self, request: Request) -> Response:
-        return self._json({"type": "urn:x-tams:service:plain", "api_version": self.version})
+        document: Document = {"type": "urn:x-tams:service:plain", "api_version": self.version}
+        if self.webhooks is not None:
+            document["event_stream_mechanisms"] = [{"name": "webhooks"}]
+        return self._json(document)
 
     async def _backends(self, request: Request) -> Response:
-        return self._json(BACKENDS)
+        return self._json(self.backends)
 
-    async def _list(self, request: Request) -> Response:
+    def _page(self, request: Request, found: Sequence[Any]) -> tuple[list[Any], dict[str, str]]:
+        """A page of what was found, and the headers that lead on."""
         query = dict(request.query_params)
         start = int(query.get("offset", "0"))
-        wanted = {name[4:]: value for name, value in query.items() if name.startswith("tag.")}
-        found = [
-            flow
-            for flow in self.flows.values()
-            if all(flow.get("tags", {}).get(name) == value for name, value in wanted.items())
-        ]
         headers = {}
         if start + PAGE < len(found):
             query["offset"] = str(start + PAGE)
-            link = "&".join(f"{name}={value}" for name, value in query.items())
-            headers["Link"] = (
-                f'<http://internal.example:8080/tams/flows?{link}>; foo="a,b"; rel="next", </x>; rel=up'
-            )
-        return self._json(found[start : start + PAGE], **headers)
+            link = str(httpx.QueryParams(query))
+            url = f"http://internal.example:8080/tams{request.url.path}?{link}"
+            headers["Link"] = f'<{url}>; foo="a,b"; rel="next", </x>; rel=up'
+        return list(found[start : start + PAGE]), headers
+
+    async def _list(self, request: Request) -> Response:
+        found = self.listed(_kind(request), dict(request.query_params))
+        page, headers = self._page(request, found)
+        return self._json(page, headers=headers)
+
+    async def _source(self, request: Request) -> Response:
+        return self._json(self.source(request.path_params["id"]))
 
     async def _flow(self, request: Request) -> Response:
         name = request.path_params["id"]
         if request.method == "PUT":
-            created = name not in self.flows
-            self.flows[name] = orjson.loads(await request.body())
-            return self._json(self.flows[name], 201) if created else Response(status_code=204)
-        if name not in self.flows:
-            return self._error(404)
+            created = self.put_flow(name, orjson.loads(await request.body()))
+            return self._json(self.flows[name], 201) if created else EMPTY
         if request.method == "DELETE":
-            del self.flows[name]
-            return self._json(
-                {"id": name, "flow_id": name},
-                202,
-                Location=f"{self.url}/flow-delete-requests/{name}",
-            )
-        return self._json(self.flows[name])
+            number = len(self.segments.get(name, ()))
+            self.delete_flow(name)
+            return self._deleted(name, number)
+        return self._json(self.flow(name))
 
-    async def _label(self, request: Request) -> Response:
-        self.flows[request.path_params["id"]]["label"] = orjson.loads(await request.body())
-        return Response(status_code=204)
+    def _deleted(self, flow_id: str, number: int) -> Response:
+        """The answer about so many segments that were deleted."""
+        if number <= self.inline:
+            return EMPTY
+        document = {"id": flow_id, "flow_id": flow_id, "delete_flow": True, "status": "done"}
+        self.deletions[flow_id] = document
+        return self._json(document, 202, {"Location": f"{self.url}/flow-delete-requests/{flow_id}"})
+
+    async def _deletions(self, request: Request) -> Response:
+        page, headers = self._page(request, list(self.deletions.values()))
+        return self._json(page, headers=headers)
+
+    async def _deletion(self, request: Request) -> Response:
+        return self._json(_found(self.deletions, request.path_params["id"]))
+
+    async def _property(self, request: Request) -> Response:
+        kind, name, key = _kind(request), request.path_params["id"], request.path_params["key"]
+        if key not in KINDS:
+            raise No(404)
+        if request.method == "PUT":
+            self.put(kind, name, key, orjson.loads(await request.body()))
+        else:
+            self.drop(kind, name, key)
+        return EMPTY
+
+    async def _tag(self, request: Request) -> Response:
+        kind, name, tag = _kind(request), request.path_params["id"], request.path_params["tag"]
+        value = orjson.loads(await request.body()) if request.method == "PUT" else None
+        if request.method == "PUT" and value is None:
+            raise No(400)
+        self.tag(kind, name, tag, value)
+        return EMPTY
 
     async def _segments(self, request: Request) -> Response:
-        name = request.path_params["id"]
-        if request.method == "POST":
-            self.segments.setdefault(name, []).append(orjson.loads(await request.body()))
+        name, query = request.path_params["id"], dict(request.query_params)
+        if request.method == "GET":
+            page, headers = self._page(request, self.segments_of(name, query))
+            return self._json(page, headers=headers)
+        if request.method == "DELETE":
+            number = len(self.segments.get(name, ()))
+            self.delete_segments(name, query)
+            return self._deleted(name, number)
+        body = orjson.loads(await request.body())
+        if not isinstance(body, list):
+            self.add(name, body)
             return Response(status_code=201)
-        return self._json(self.segments.get(name, []))
+        failed = [item for item in body if not self._is_added(name, item)]
+        error = {"type": "BadRequest", "summary": "no", "time": "2026-01-01T00:00:00Z"}
+        told = [{"object_id": f["object_id"], "timerange": f["timerange"], "error": error} for f in failed]
+        return self._json({"failed_segments": told}) if failed else Response(status_code=201)
+
+    def _is_added(self, flow_id: str, segment: Document) -> bool:
+        try:
+            self.add(flow_id, segment)
+        except No:
+            return False
+        return True
 
     async def _storage(self, request: Request) -> Response:
-        key = f"new-{len(self.calls)}"
-        url = {"url": f"{self.url}/media/{key}?sig=1", "content-type": "video/mp2t"}
-        return self._json({"media_objects": [{"object_id": key, "put_url": url}]}, 201)
+        _found(self.flows, request.path_params["id"])
+        body = await request.body()
+        found = self.allocate(orjson.loads(body) if body else {}, lambda: f"new-{uuid4()}")
+        return self._json({"media_objects": found}, 201)
 
     async def _object(self, request: Request) -> Response:
-        name = request.path_params["id"]
-        return self._json(self.objects[name]) if name in self.objects else self._error(404)
+        found, flows = self.object(request.path_params["id"], dict(request.query_params))
+        page, headers = self._page(request, flows)
+        return self._json({**found, "referenced_by_flows": page}, headers=headers)
+
+    async def _webhooks(self, request: Request) -> Response:
+        """Registered by URL; whoever wants no events any more has none."""
+        if self.webhooks is None:
+            raise No(404)
+        if request.method == "GET":
+            hidden = "api_key_value"
+            kept = [{k: v for k, v in hook.items() if k != hidden} for hook in self.webhooks.values()]
+            page, headers = self._page(request, kept)
+            return self._json(page, headers=headers)
+        hook = orjson.loads(await request.body())
+        if hook["events"]:
+            self.webhooks[hook["url"]] = hook
+        else:
+            self.webhooks.pop(hook["url"], None)
+        return self._json({k: v for k, v in hook.items() if k != "api_key_value"}, 201)
+
+    def tell(self, kind: str, event: Document) -> None:
+        """Deliver an event, once."""
+        if not self.delivers:
+            return
+        message = {"event_timestamp": datetime.now(UTC).isoformat(), "event_type": kind, "event": event}
+        for hook in (self.webhooks or {}).values():
+            if kind in hook["events"]:
+                task = asyncio.create_task(_deliver(hook, orjson.dumps(message)))
+                self.deliveries.add(task)
+                task.add_done_callback(self.deliveries.discard)
 
     async def _media(self, request: Request) -> Response:
         key = request.path_params["key"]
@@ -188,3 +280,23 @@ class Plain:
                 await asyncio.sleep(0)
         finally:
             self.left.set()
+
+
+def _kind(request: Request) -> str:
+    kind: str = request.path_params["kind"]
+    if kind not in ("flows", "sources"):
+        raise No(404)
+    return kind
+
+
+def _found(held: dict[str, Document], name: str) -> Document:
+    if name not in held:
+        raise No(404)
+    return held[name]
+
+
+async def _deliver(hook: Document, body: bytes) -> None:
+    headers = {"content-type": "application/json", hook["api_key_name"]: hook["api_key_value"]}
+    async with httpx.AsyncClient() as client:
+        with suppress(httpx.HTTPError):
+            await client.post(hook["url"], content=body, headers=headers)

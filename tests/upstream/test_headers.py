@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.errors import BadRequest, BadUpstream, Forbidden
+from proxy.upstream.filters import is_made_up, passes
 from proxy.upstream.headers import Base, checked, media_request, moved, next_page, path_of
 from proxy.upstream.relayed import INTERVAL_S, RelayedUrls
 from proxy.upstream.seal import Sealer
@@ -126,6 +127,55 @@ def test_only_listed_headers_of_media_pass() -> None:
 def test_features_follow_the_version(version: str, switches: tuple[bool, ...]) -> None:
     found = features(version)
     assert (found.tag_lists, found.backends, found.instances, found.profiles) == switches
+    assert found.filters is found.tag_lists
+
+
+@pytest.mark.parametrize(
+    ("operation", "names", "lacks"),
+    [
+        ("GET_flows", ["label", "reverse_order"], "`reverse_order` in lists"),
+        ("GET_sources", ["sort_by"], "`sort_by` in lists"),
+        ("GET_flows-flowId-segments", ["reverse_order", "timerange"], None),
+        ("GET_flows-flowId-segments", ["storage_backend_tag_exists.x"], "`storage_backend_tag_exists.x`"),
+        ("GET_objects", ["flow_tag.x"], "`flow_tag.x`"),
+        ("GET_flows-flowId", ["sort_by"], None),
+    ],
+)
+def test_what_older_versions_cannot_be_asked_is_named(
+    operation: str, names: list[str], lacks: str | None
+) -> None:
+    assert features("7.1").lacks_of(operation, names) == lacks
+    assert features("8.0").lacks_of(operation, names) is None
+
+
+@pytest.mark.parametrize(
+    ("query", "is_passed"),
+    [
+        ([], True),
+        ([("tag.a", "x")], True),
+        ([("tag.a", "y,x")], True),
+        ([("tag.b", "2,3")], True),
+        ([("tag.b", "1,2")], True),
+        ([("tag.b", "3")], False),
+        ([("tag.c", "")], False),
+        ([("tag.", "x")], False),
+        ([("tag.odd", "5")], False),
+        ([("collected_by_ids", "p,q")], True),
+        ([("collected_by_ids", "q")], False),
+        ([("collected_by_ids", "")], False),
+        ([("profile_id", "f"), ("status", "growing")], True),
+        ([("profile_id", "f"), ("status", "closed")], False),
+        ([("tag.a", "x"), ("tag.b", "3")], False),
+    ],
+)
+def test_filters_that_are_made_up_for_find_what_those_of_8_2_find(
+    query: list[tuple[str, str]], is_passed: bool
+) -> None:
+    tags = {"a": "x", "b": ["1", "2"], "odd": 5}
+    document = {"tags": tags, "collected_by": ["p"], "profile_id": "f", "status": "growing"}
+    assert all(is_made_up(name) for name, _ in query)
+    assert passes(query, document) is is_passed
+    assert passes([("collected_by_ids", "")], {}) and not passes([("tag.a", "x")], {"tags": None})
 
 
 @pytest.mark.parametrize("version", ["5.1", "8", "", None, 8.2, "8.2.1", "v8.2", "8.02", "٨.٢"])

@@ -16,6 +16,7 @@ from proxy.upstream import listing
 from tests.proxy.support import Proxy, flow_document
 from tests.proxy.support import running as proxied
 from tests.upstream.plain import BACKENDS, Plain
+from tests.upstream.plain_store import Media
 from tests.upstream.serving import serving
 
 OPEN, HIDDEN = (str(backend["id"]) for backend in BACKENDS)
@@ -175,6 +176,71 @@ class TestWhatItLacks:
         assert answer.status_code in (404, 501)
         answer = await proxy.call("admin", "POST", "/service", {"name": "x"})
         assert answer.status_code == 501
+
+    async def test_filters_by_tag_find_what_is_in_lists_too(self, plain: Plain, proxy: Proxy) -> None:
+        found = holds(plain, ["a"], ["a", "v"], ["v"], "a")
+        for name, value in zip(found, ("red", ["red", "blue"], "red", ["green"]), strict=True):
+            plain.flows[name]["tags"]["colour"] = value
+        for query, expected in (
+            ("tag.colour=red", found[:2]),
+            ("tag.colour=blue,green", [found[1], found[3]]),
+            ("tag.auth_classes=v", [found[1]]),
+            ("tag.colour=red&tag_exists.colour=true", found[:2]),
+            ("tag.colour=red&tag_exists.colour=false", []),
+        ):
+            assert await listed(proxy, "attacker", f"/flows?{query}") == [expected], query
+        assert await listed(proxy, "admin", "/flows?tag.colour=red&limit=2") == [found[:2], [found[2]]]
+
+    async def test_lists_of_collected_flows_are_made_up_for(self, plain: Plain, proxy: Proxy) -> None:
+        seen, hidden, parent, secret = holds(plain, ["a"], ["v"], ["a"], ["v"])
+        plain.flows[parent]["flow_collection"] = [{"id": seen}, {"id": hidden}]
+        plain.flows[secret]["flow_collection"] = [{"id": seen}]
+        asked = f"/flows?collected_by_ids={parent}"
+        assert await listed(proxy, "attacker", asked) == [[seen]]
+        assert await listed(proxy, "admin", asked) == [[seen, hidden]]
+        assert await listed(proxy, "attacker", f"/flows?collected_by_ids={secret}") == [[]]
+        assert await listed(proxy, "admin", "/flows?collected_by_ids=") == [[parent, secret]]
+
+    async def test_what_cannot_be_made_up_for_is_refused_by_name(self, plain: Plain, proxy: Proxy) -> None:
+        (flow,) = holds(plain, ["a"])
+        for path, what in (
+            ("/flows?sort_by=label", "`sort_by` in lists"),
+            ("/sources?reverse_order=true", "`reverse_order` in lists"),
+            (f"/flows/{flow}/segments?storage_backend_tag.x=y", "`storage_backend_tag.x`"),
+            ("/objects/x?flow_tag.x=y", "`flow_tag.x`"),
+            ("/service/profiles", "profiles"),
+            ("/sources/x/hls.m3u8", "GET /sources/{sourceId}/hls.m3u8"),
+        ):
+            answer = await proxy.call("attacker", "GET", path)
+            assert (answer.status_code, answer.json()["summary"]) == (501, f"The upstream lacks {what}.")
+
+    async def test_a_path_that_its_version_does_not_have_is_not_tried(
+        self, plain: Plain, proxy: Proxy
+    ) -> None:
+        """Gateways answer such paths with anything."""
+        plain.trouble = lambda call: Response(status_code=403) if "profiles" in call.target else None
+        document = flow_document(["a"], profile_id=str(uuid.uuid4()))
+        answer = await proxy.call("attacker", "PUT", f"/flows/{document['id']}", document)
+        assert answer.status_code == 400
+        assert not [call for call in plain.calls if "profiles" in call.target]
+
+    async def test_the_first_flow_of_an_object_has_no_say_once_it_does_not_use_it(
+        self, plain: Plain, proxy: Proxy
+    ) -> None:
+        """Though the upstream goes on naming it."""
+        plain.version = "8.0"
+        first, other = holds(plain, ["a"], ["v"])
+        plain.objects["o"] = Media(None, [], first)
+        plain.segments[other] = [segment("o")]
+        path, body = "/objects/o/instances", {"url": "https://x.example", "label": "x"}
+        assert (await proxy.call("attacker", "POST", path, body)).status_code == 404
+        plain.segments[first] = [segment("o")]
+        # Which the upstream then refuses, being none of 8.0 after all.
+        answer = await proxy.call("attacker", "POST", path, body)
+        assert (answer.status_code, answer.json()["summary"]) == (
+            501,
+            "The upstream lacks POST /objects/{objectId}/instances.",
+        )
 
     async def test_a_version_before_6_is_refused(self, plain: Plain, proxy: Proxy) -> None:
         plain.version = "5.1"

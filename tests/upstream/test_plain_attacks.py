@@ -1,0 +1,12 @@
+"""As `test_authorization_attacks.py`, before the plain upstream of TAMS 7.0."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.upstream.before_plain import PLAIN
+from tests.upstream.over_http import copied
+
+found = copied("authorization/test_attacks", PLAIN)
+globals().update({name: value for name, value in vars(found).items() if name[:2] != "__"})
+pytestmark = [found.pytestmark, pytest.mark.slow]
