@@ -2,103 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import queue
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import ClientConnection, connect
 
-from proxy.app import Settings, application
-from proxy.identity.secrets import read_clear
 from proxy.upstream.receiver import KEY_NAME, PATH
-from store.app import with_lifespan
-from store.settings import parse
 from tests.end_to_end.receiver import Receiver, receiving
-from tests.proxy.support import environment, flow_document, new_id, write_policy
-from tests.upstream.over_http import store_settings
+from tests.proxy.support import flow_document, new_id
+from tests.upstream.here import WAIT_S, WEBHOOKS, Here, plainly, proxied, stored, told, until
 from tests.upstream.plain import Plain
-from tests.upstream.serving import serving
-
-LOOPBACK = {"receivers": ["127.0.0.0/8", "::1"]}
-WEBHOOKS = "/service/webhooks"
-WAIT_S = 30
-CLASSES = {"victim": ["v"], "attacker": ["a"], "admin": ["v"]}
 
 
-@dataclass
-class Here:
-    """A proxy on a port of its own, and what is behind it."""
-
-    url: str
-    behind: str
-    folder: Path
-    tokens: dict[str, str] = field(default_factory=dict)
-
-    def call(self, who: str, method: str, path: str, body: object = None) -> httpx.Response:
-        if who not in self.tokens:
-            secret = read_clear(self.folder / "data")[who]
-            form = {"grant_type": "client_credentials"}
-            answer = httpx.post(f"{self.url}/token", data=form, auth=(who, secret))
-            self.tokens[who] = answer.json()["access_token"]
-        headers = {"authorization": f"Bearer {self.tokens[who]}"}
-        return httpx.request(method, self.url + path, json=body, headers=headers, timeout=WAIT_S)
-
-    def made(self, who: str, method: str, path: str, body: object = None) -> Any:
-        answer = self.call(who, method, path, body)
-        assert answer.is_success, (answer.status_code, answer.text)
-        return answer.json() if answer.content else None
-
-    def flow(self, who: str = "victim", **said: Any) -> str:
-        """A flow of its writer's class; its id."""
-        document = flow_document(CLASSES[who], **said)
-        self.made(who, "PUT", f"/flows/{document['id']}", document)
-        return str(document["id"])
-
-    def hook(self, who: str, receiver: Receiver, **said: Any) -> str:
-        body = {"url": receiver.url, "events": ["flows/created", "flows/deleted"], **said}
-        body["tags"] = {"auth_classes": CLASSES[who]}
-        return str(self.made(who, "POST", WEBHOOKS, body)["id"])
-
-    def registered(self) -> list[dict[str, Any]]:
-        """The webhooks at the upstream."""
-        found: list[dict[str, Any]] = httpx.get(self.behind + WEBHOOKS).json()
-        return found
-
-
-@contextmanager
-def proxied(folder: Path, behind: str) -> Iterator[Here]:
-    """A proxy before a URL, served."""
-    if not (folder / "policies").exists():
-        write_policy(folder / "policies")
-
-    def made(url: str) -> Any:
-        given = environment(folder, upstream=behind, public_url=url, events=LOOPBACK)
-        return application(parse(Settings, given))
-
-    with serving(made) as url:
-        yield Here(url, behind, folder)
-
-
-@contextmanager
-def stored(folder: Path) -> Iterator[str]:
-    """A store on a port of its own; its URL."""
-    folder.mkdir(exist_ok=True)
-
-    def made(url: str) -> Any:
-        return with_lifespan(store_settings(folder, url, events=LOOPBACK), secret=b"s" * 32)
-
-    with serving(made) as url:
-        yield url
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Iterator[Here]:
+@pytest.fixture(params=["store", "plain"])
+def here(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Here]:
+    """Before our own store, and before an upstream of TAMS 7.0, whose webhooks have no ids."""
+    if request.param == "plain":
+        with plainly(Plain(webhooks={}, delivers=True), tmp_path) as found:
+            yield found
+        return
     with stored(tmp_path / "store") as behind, proxied(tmp_path, behind) as found:
         yield found
 
@@ -107,23 +34,6 @@ def here(tmp_path: Path) -> Iterator[Here]:
 def receiver() -> Iterator[Receiver]:
     with receiving() as found:
         yield found
-
-
-def told(receiver: Receiver) -> dict[str, Any]:
-    """The next delivery."""
-    found: dict[str, Any] = json.loads(receiver.taken.get(timeout=WAIT_S)[1])
-    return found
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for what happens in the background."""
-
-    async def wait() -> None:
-        async with asyncio.timeout(WAIT_S):
-            while not condition():
-                await asyncio.sleep(0.02)
-
-    asyncio.run(wait())
 
 
 class TestWebhooks:
@@ -200,6 +110,14 @@ class TestWebhooks:
         assert found[1]["config"]["url"] == f"{here.url}/events"
 
 
+def listening(here: Here, who: str) -> ClientConnection:
+    """A WebSocket that is told of new flows."""
+    here.made(who, "GET", "/service")
+    headers = {"authorization": f"Bearer {here.tokens[who]}"}
+    url = f"{here.url.replace('http', 'ws')}/events?events=flows/created"
+    return connect(url, additional_headers=headers, open_timeout=WAIT_S)
+
+
 class TestLiveEvents:
     def test_live_events_come_from_the_upstream_too(self, here: Here) -> None:
         here.made("victim", "GET", "/service")
@@ -213,24 +131,28 @@ class TestLiveEvents:
             data = next(json.loads(line[6:]) for line in lines if line.startswith("data: "))
         assert data["event"]["flow"]["id"] == mine
 
+    def test_and_over_websockets(self, here: Here) -> None:
+        with listening(here, "victim") as mine, listening(here, "attacker") as theirs:
+            flows = {who: here.flow(who) for who in ("attacker", "victim")}
+            for who, socket in (("victim", mine), ("attacker", theirs)):
+                found = json.loads(socket.recv(timeout=WAIT_S))
+                assert found["event"]["flow"]["id"] == flows[who]
 
-@asynccontextmanager
-async def plainly(plain: Plain, folder: Path) -> AsyncIterator[Here]:
-    with serving(plain.application), proxied(folder, plain.url) as found:
-        yield found
 
-
-async def test_an_upstream_without_webhooks_is_named(tmp_path: Path, receiver: Receiver) -> None:
-    async with plainly(Plain(), tmp_path) as here:
+def test_an_upstream_without_webhooks_is_named(tmp_path: Path, receiver: Receiver) -> None:
+    with plainly(Plain(), tmp_path) as here:
         tags = {"auth_classes": ["v"]}
         body = {"url": receiver.url, "events": ["flows/created"], "tags": tags}
         answers = [
-            await asyncio.to_thread(here.call, "victim", "POST", WEBHOOKS, body),
-            await asyncio.to_thread(here.call, "victim", "GET", "/events"),
+            here.call("victim", "POST", WEBHOOKS, body),
+            here.call("victim", "GET", "/events"),
         ]
         assert [a.status_code for a in answers] == [501, 501]
         assert {a.json()["summary"] for a in answers} == {"The upstream lacks webhooks."}
-        assert (await asyncio.to_thread(here.made, "victim", "GET", WEBHOOKS)) == []
+        assert here.made("victim", "GET", WEBHOOKS) == []
+        with pytest.raises(InvalidStatus) as refused:
+            listening(here, "victim")
+        assert refused.value.response.status_code == 501
 
 
 class TestTheDoor:
