@@ -1,4 +1,6 @@
-"""A bare WebSocket handler that appends what it gets to a file and syncs it. Run: port, file."""
+"""A bare WebSocket handler that appends what it gets to a file, syncs it, and sends it on to who pulls.
+
+Run: port, file."""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ import uvicorn
 def bare(path: str) -> Any:
     """The application."""
     fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
+    pulls: set[Any] = set()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -22,13 +25,24 @@ def bare(path: str) -> Any:
         elif scope["type"] == "http":
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b""})
+        elif scope["path"].endswith("/pull"):
+            await _follow(pulls, receive, send)
         else:
-            await _serve(fd, b"ack" in scope["query_string"], receive, send)
+            await _serve(fd, b"ack" in scope["query_string"], pulls, receive, send)
 
     return app
 
 
-async def _serve(fd: int, ack: bool, receive: Any, send: Any) -> None:
+async def _follow(pulls: set[Any], receive: Any, send: Any) -> None:
+    await receive()
+    await send({"type": "websocket.accept"})
+    pulls.add(send)
+    while (await receive())["type"] == "websocket.receive":
+        continue
+    pulls.discard(send)
+
+
+async def _serve(fd: int, ack: bool, pulls: set[Any], receive: Any, send: Any) -> None:
     await receive()
     await send({"type": "websocket.accept"})
     while (message := await receive())["type"] == "websocket.receive":
@@ -37,6 +51,9 @@ async def _serve(fd: int, ack: bool, receive: Any, send: Any) -> None:
             continue
         os.write(fd, data)
         os.fdatasync(fd)
+        for each in pulls:
+            await each({"type": "websocket.send", "text": "[[1, 0]]"})
+            await each({"type": "websocket.send", "bytes": data})
         if ack:
             await send({"type": "websocket.send", "text": "1"})
 
