@@ -44,6 +44,7 @@ from proxy.start import first_start, policy_folder
 from proxy.streams import StreamDoors
 from proxy.traces import Traced, tracing
 from proxy.upstream.embedded import Embedded
+from proxy.upstream.leaving import UntilGone
 from proxy.upstream.open import open_upstream
 from proxy.upstream.parts import Clock
 from proxy.upstream.protocol import Upstream
@@ -217,7 +218,9 @@ def _assemble(
     openings |= receiver_doors(behind.receiver, plumbing)
     older = surface(settings.base_url(), settings.max_body_bytes)
     doors = Doors(openings, behind.media, behind.files, keys, live, pushed, older)
-    app = ProxyApp(gate, authenticator, plumbing, doors, metadata_url, journal, seen, limiter)
+    app: App = ProxyApp(gate, authenticator, plumbing, doors, metadata_url, journal, seen, limiter)
+    if behind.running is None:
+        app = UntilGone(app)
     named = (settings.api_key_header,) if settings.api_key_header else ()
     return Cors(app, settings.cors_origins, origin_of(settings.base_url()), refusals, named)
 

@@ -179,7 +179,10 @@ class Proxy:
     async def change_policy(self, clients: Mapping[str, Client], hurry: Callable[[], None]) -> None:
         """Give clients other grants; in force when it returns. `hurry` moves the proxy's clock on."""
         # Nothing that callers see names the policy in force.
-        folder: FolderPolicy = self.app._app._gate._decisions._policy  # type: ignore[attr-defined]
+        app: Any = self.app
+        while not hasattr(app, "_gate"):
+            app = app._app
+        folder: FolderPolicy = app._gate._decisions._policy
         before = folder.current().version
         (self.policies / "tuples.yaml").write_text(tuples(clients))
         hurry()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -29,6 +30,9 @@ from tests.upstream.plain_store import BACKENDS as BACKENDS
 from tests.upstream.plain_store import KINDS, Document, Held, No
 
 PAGE = 7
+ENDLESS, LONG, SINK = "endless", "long", "sink"
+"""Media that never end, that are long, and that are not kept."""
+LONG_BYTES = 64 << 20
 NOTHING: Mapping[str, str] = {}
 EMPTY = Response(status_code=204)
 
@@ -47,6 +51,7 @@ class Call:
 class Plain(Held):
     """What the upstream holds, and how it behaves. `trouble` answers in its stead, where it answers.
 
+    `taken_bytes`: of uploads. `left`: somebody went away before the end of an answer, or of an upload.
     `inline`: so many segments are deleted while one waits, more of them in a request of their own.
     `webhooks`: by URL, None where it has no such thing; `delivers`: whether it calls them.
     """
@@ -59,6 +64,7 @@ class Plain(Held):
     media: dict[str, bytes] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     trouble: Callable[[Call], Response | None] = lambda call: None
+    taken_bytes: int = 0
     left: threading.Event = field(default_factory=threading.Event)
     deliveries: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -260,23 +266,28 @@ class Plain(Held):
             pieces = []
             try:
                 async for piece in request.stream():
-                    pieces.append(piece)
+                    self.taken_bytes += len(piece)
+                    if key != SINK:
+                        pieces.append(piece)
             except ClientDisconnect:
                 self.left.set()
                 raise
             self.media[key] = b"".join(pieces)
             return Response(status_code=200, headers={"ETag": '"1"', "Set-Cookie": "a=b"})
-        if key == "endless":
+        if key == ENDLESS:
             return StreamingResponse(self._endless(), media_type="text/html")
+        if key == LONG:
+            return StreamingResponse(self._endless(LONG_BYTES), headers={"Content-Length": str(LONG_BYTES)})
         if key not in self.media:
             return self._error(404)
         given = {"ETag": '"1"', "Set-Cookie": "a=b", "X-Internal": "secret", "Content-Type": "text/html"}
         return Response(self.media[key], headers=given)
 
-    async def _endless(self) -> Any:
+    async def _endless(self, left_bytes: int = sys.maxsize) -> Any:
         try:
-            while True:
+            while left_bytes > 0:
                 yield b"x" * 65536
+                left_bytes -= 65536
                 await asyncio.sleep(0)
         finally:
             self.left.set()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
+import tracemalloc
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -13,9 +16,12 @@ import pytest
 from starlette.responses import RedirectResponse, Response
 
 from proxy.upstream import listing
+from proxy.upstream.leaving import UntilGone
+from proxy.upstream.relay import CHUNK_BYTES
 from tests.proxy.support import Proxy, flow_document
 from tests.proxy.support import running as proxied
-from tests.upstream.plain import BACKENDS, Plain
+from tests.upstream.here import plainly
+from tests.upstream.plain import BACKENDS, LONG, LONG_BYTES, SINK, Plain
 from tests.upstream.plain_store import Media
 from tests.upstream.serving import serving
 
@@ -414,15 +420,6 @@ class TestMedia:
 
     async def test_a_client_that_leaves_ends_the_call_upstream(self, plain: Plain, proxy: Proxy) -> None:
         path = await self._relayed(plain, proxy, "/media/endless", presigned=True)
-        scope = {
-            "type": "http",
-            "method": "GET",
-            "raw_path": path.partition("?")[0].encode(),
-            "path": path.partition("?")[0],
-            "query_string": path.partition("?")[2].encode(),
-            "headers": [],
-            "client": ("192.0.2.7", 1),
-        }
         begun = asyncio.Event()
 
         async def receive() -> dict[str, Any]:
@@ -434,5 +431,161 @@ class TestMedia:
                 begun.set()
                 await asyncio.sleep(0)
 
-        await asyncio.wait_for(proxy.app(scope, receive, send), 10)
+        await asyncio.wait_for(proxy.app(scope("GET", path), receive, send), 10)
         assert await asyncio.to_thread(plain.left.wait, 10)
+
+    async def test_an_upload_that_is_cut_off_is_cut_off_upstream(self, plain: Plain, proxy: Proxy) -> None:
+        path = await uploading(plain, proxy, "sink")
+
+        async def receive() -> dict[str, Any]:
+            # Once some of it has arrived there.
+            if plain.taken_bytes:
+                return {"type": "http.disconnect"}
+            await asyncio.sleep(0)
+            return {"type": "http.request", "body": b"x" * 65536, "more_body": True}
+
+        async def send(message: Any) -> None:
+            raise AssertionError("an answer for nobody")
+
+        await asyncio.wait_for(proxy.app(scope("PUT", path), receive, send), 10)
+        assert await asyncio.to_thread(plain.left.wait, 10)
+        assert plain.media == {}
+
+    async def test_long_media_come_and_go_in_little_memory(self, plain: Plain, proxy: Proxy) -> None:
+        """64 MiB each way; of which a part is ever held, in both servers together."""
+        down = await self._relayed(plain, proxy, f"/media/{LONG}", presigned=True)
+        up = await uploading(plain, proxy, SINK)
+        sizes: list[int] = []
+        piece, left = b"x" * 65536, LONG_BYTES
+
+        async def nothing() -> dict[str, Any]:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        async def take(message: Any) -> None:
+            sizes.append(len(message.get("body", b"")))
+
+        async def give() -> dict[str, Any]:
+            nonlocal left
+            left -= len(piece)
+            return {"type": "http.request", "body": piece, "more_body": left > 0}
+
+        tracemalloc.start()
+        try:
+            await proxy.app(scope("GET", down), nothing, take)
+            assert sum(sizes) == LONG_BYTES and max(sizes) <= CHUNK_BYTES
+            await proxy.app(scope("PUT", up), give, take)
+            assert plain.taken_bytes == LONG_BYTES
+            assert tracemalloc.get_traced_memory()[1] < LONG_BYTES // 4
+        finally:
+            tracemalloc.stop()
+
+
+class TestLeaving:
+    async def test_a_read_whose_caller_leaves_ends_upstream(self, plain: Plain, proxy: Proxy) -> None:
+        (flow,) = holds(plain, ["a"])
+        await proxy.made("attacker", "GET", f"/flows/{flow}")
+        asked = threading.Event()
+        plain.trouble = lambda call: Waiting(asked, plain.left)
+
+        async def receive() -> dict[str, Any]:
+            await asyncio.to_thread(asked.wait, 10)
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            raise AssertionError("an answer for nobody")
+
+        asking = scope("GET", f"/flows/{flow}", await proxy.token("attacker"))
+        await asyncio.wait_for(proxy.app(asking, receive, send), 10)
+        assert await asyncio.to_thread(plain.left.wait, 10)
+
+    def test_so_it_does_when_a_connection_is_closed(self, tmp_path: Path) -> None:
+        plain, asked = Plain(), threading.Event()
+        with plainly(plain, tmp_path) as here:
+            here.made("attacker", "GET", "/service")
+            plain.trouble = lambda call: Waiting(asked, plain.left)
+            said = (
+                f"GET /flows HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {here.tokens['attacker']}\r\n\r\n"
+            )
+            port = int(here.url.rpartition(":")[2])
+            with socket.create_connection(("127.0.0.1", port)) as connection:
+                connection.sendall(said.encode())
+                assert asked.wait(30)
+            assert plain.left.wait(30)
+
+    async def test_a_write_goes_on_when_its_caller_leaves(self, plain: Plain, proxy: Proxy) -> None:
+        (flow,) = holds(plain, ["a"])
+        body: list[dict[str, Any]] = [{"type": "http.request", "body": b'"changed"'}]
+
+        async def receive() -> dict[str, Any]:
+            return body.pop() if body else {"type": "http.disconnect"}
+
+        statuses: list[int] = []
+
+        async def send(message: Any) -> None:
+            statuses.append(message.get("status", 0))
+
+        asking = scope("PUT", f"/flows/{flow}/label", await proxy.token("attacker"))
+        await asyncio.wait_for(proxy.app(asking, receive, send), 10)
+        assert statuses[0] == 204 and plain.flows[flow]["label"] == "changed"
+
+    async def test_an_end_that_others_ask_for_is_theirs(self) -> None:
+        """A server that stops cancels what is under way, whether its caller is gone or not."""
+        begun, gone = asyncio.Event(), asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+        async def receive() -> dict[str, Any]:
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            raise AssertionError
+
+        task = asyncio.ensure_future(UntilGone(app)(scope("GET", "/flows"), receive, send))
+        await begun.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        left = asyncio.ensure_future(UntilGone(app)(scope("HEAD", "/flows"), receive, send))
+        gone.set()
+        assert await left is None
+
+
+class Waiting(Response):
+    """Never answers; says when it was asked, and when it was left."""
+
+    def __init__(self, asked: threading.Event, left: threading.Event) -> None:
+        super().__init__()
+        self._asked, self._left = asked, left
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self._asked.set()
+        while (await receive())["type"] != "http.disconnect":
+            continue
+        self._left.set()
+
+
+def scope(method: str, path: str, token: str | None = None) -> dict[str, Any]:
+    """A request as a server hands it on."""
+    raw, _, query = path.partition("?")
+    return {
+        "type": "http",
+        "method": method,
+        "raw_path": raw.encode(),
+        "path": raw,
+        "query_string": query.encode(),
+        "headers": [] if token is None else [(b"authorization", f"Bearer {token}".encode())],
+        "client": ("192.0.2.7", 1),
+    }
+
+
+async def uploading(plain: Plain, proxy: Proxy, object_id: str) -> str:
+    """Where to upload an object."""
+    (flow,) = holds(plain, ["a"])
+    body = {"object_ids": [object_id]}
+    answer = await proxy.made("attacker", "POST", f"/flows/{flow}/storage", body)
+    url: str = answer.json()["media_objects"][0]["put_url"]["url"]
+    return url.removeprefix("http://tams.test")
