@@ -179,7 +179,7 @@ async def _write(store: Metadata, method: str, expect: Expect) -> None:
         await store.allocate([media_object("made")], row.ref, row.version, expect)
     else:
         free = (await store.objects(["free"]))["free"]
-        await store.replace_object(replace(free, size_bytes=5), expect)
+        await store.replace_object(free._replace(size_bytes=5), expect)
 
 
 async def _everything(store: Metadata) -> object:
