@@ -7,9 +7,10 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import httpx
 import pytest
@@ -25,14 +26,16 @@ GONE = (ConnectionClosed, InvalidHandshake, OSError, TimeoutError)
 
 
 @asynccontextmanager
-async def process(folder: Path) -> AsyncIterator[tuple[subprocess.Popen[bytes], Wire]]:
+async def process(
+    folder: Path, environ: Mapping[str, str]
+) -> AsyncIterator[tuple[subprocess.Popen[bytes], Wire]]:
     """A server, and a client of it; killed in the end."""
     port = free_port()
     with (folder / "server.log").open("ab") as log:
         running = subprocess.Popen(
             [sys.executable, "-m", "tests.streams.process", str(folder), str(port)],
             cwd=ROOT,
-            env=environment(),
+            env={**environment(), **environ},
             stdout=log,
             stderr=log,
         )
@@ -104,12 +107,27 @@ async def everything(wire: Wire, most: int) -> list[tuple[str, bytes]]:
     return found
 
 
-async def crash(folder: Path, seed: int, rounds: int) -> int:
-    """Kill the server so many times, and look at what is there in the end: how much was acknowledged."""
+def unharmed(data: Path, rng: random.Random) -> None:
+    """What a kill does to a folder: nothing."""
+
+
+async def crash(
+    folder: Path,
+    seed: int,
+    rounds: int,
+    environ: Mapping[str, str] = MappingProxyType({}),
+    settle: Callable[[Path], None] = lambda _: None,
+    lose: Callable[[Path, random.Random], None] = unharmed,
+) -> int:
+    """Kill the server so many times, and look at what is there in the end: how much was acknowledged.
+
+    `settle` comes before each round, `lose` behind it: what the power takes with it.
+    """
     rng, journal = random.Random(seed), Journal()
     followed: list[tuple[str, bytes]] = []
     for number in range(rounds):
-        async with process(folder) as (running, wire):
+        settle(folder)
+        async with process(folder, environ) as (running, wire):
             if number == 0:
                 await wire.made("PUT", "/streams/s")
             work = [
@@ -120,7 +138,8 @@ async def crash(folder: Path, seed: int, rounds: int) -> int:
             await asyncio.sleep(rng.uniform(0.05, 0.8))
             running.send_signal(signal.SIGKILL)
             await asyncio.gather(*work)
-    async with process(folder) as (_, wire):
+        lose(folder, rng)
+    async with process(folder, environ) as (_, wire):
         await verify(wire, journal, followed)
     return len(journal.acknowledged)
 

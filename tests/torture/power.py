@@ -7,6 +7,7 @@ disks do. Files are strictly those of POSIX: a new file whose folder was not syn
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import random
@@ -18,6 +19,7 @@ import time
 from pathlib import Path
 
 from tests.end_to_end.receiver import receiving
+from tests.streams.test_crash import crash
 from tests.torture.report import Broken, Report
 from tests.torture.world import World
 
@@ -111,6 +113,11 @@ def run(report: Report, *, quick: bool, seed: int) -> None:
         report.attempt("power", what, lambda: _losses(Disk(library, folder / "kept"), folder, losses, seed))
         report.attempt(
             "power",
+            f"{losses} losses of power under pushes and pulls of streams",
+            lambda: _streams(Disk(library, folder / "hot"), folder / "streams", losses, seed),
+        )
+        report.attempt(
+            "power",
             "a disk that cannot sync",
             lambda: _unsyncable(Disk(library, folder / "bad"), folder, seed),
         )
@@ -128,6 +135,16 @@ def _losses(disk: Disk, folder: Path, losses: int, seed: int) -> str:
         finally:
             world.server.stop()
         return f"{world.acknowledged} acknowledged, 0 lost, 0 torn"
+
+
+def _streams(disk: Disk, folder: Path, losses: int, seed: int) -> str:
+    folder.mkdir()
+
+    def lose(data: Path, random_: random.Random) -> None:
+        disk.lose(data, random_ if random_.random() < 0.5 else None)
+
+    told = asyncio.run(crash(folder, seed, losses, disk.environ, disk.settle, lose))
+    return f"{told} acknowledged, 0 lost, 0 doubled, in order"
 
 
 def _unsyncable(disk: Disk, folder: Path, seed: int) -> str:
