@@ -219,10 +219,12 @@ def hold(
 
 def count_accesses(connection: sqlite3.Connection, counts: Mapping[str, int], at_ns: int) -> None:
     """Add to how often URLs of objects were given out."""
-    connection.executemany(
-        """INSERT INTO accesses SELECT number, ?, ? FROM objects WHERE id = ? ON CONFLICT DO UPDATE
+    # One statement: between those of executemany the writer would wait for the event loop, again and again.
+    connection.execute(
+        """INSERT INTO accesses SELECT o.number, json_extract(w.value, '$[1]'), ? FROM json_each(?) w
+        CROSS JOIN objects o ON o.id = json_extract(w.value, '$[0]') WHERE true ON CONFLICT DO UPDATE
         SET urls = urls + excluded.urls, last_ns = max(last_ns, excluded.last_ns)""",
-        [(urls, at_ns, id) for id, urls in counts.items()],
+        (at_ns, orjson.dumps(list(counts.items())).decode()),
     )
 
 
