@@ -71,23 +71,23 @@ class Seen:
 
     def rows(
         self, connection: sqlite3.Connection, kind: str, wanted: Mapping[int, str]
-    ) -> dict[int, tuple[Row, str | None]]:
-        """Rows with their text to sort by, by version. `wanted`: version to id. `related` and
-        `segments_updated_ns` are those of any time."""
+    ) -> Mapping[int, tuple[Row, str | None]]:
+        """Rows with their text to sort by, by version: at least those that are wanted. `wanted`: version to
+        id. `related` and `segments_updated_ns` are those of any time."""
         known = self._rows
-        found = {version: each for version in wanted if (each := known.get(version)) is not None}
-        missing = [id for version, id in wanted.items() if version not in found]
-        if missing:
-            values = (json_array(missing), kind)
-            read = {
-                record[2]: (row_of(record), record[-1])
-                for record in connection.execute(fetch_sql(Condition("")), values)
-            }
-            kept = {version: each for version, each in read.items() if len(each[0].document) <= KEPT_BYTES}
-            if len(known) + len(kept) > KEPT:
-                self._rows = known = {}
-            known.update(kept)
-            found.update(read)
+        missing = [id for version, id in wanted.items() if version not in known]
+        if not missing:
+            return known
+        values = (json_array(missing), kind)
+        read = {
+            record[2]: (row_of(record), record[-1])
+            for record in connection.execute(fetch_sql(Condition("")), values)
+        }
+        found = {version: known[version] for version in wanted if version in known} | read
+        kept = {version: each for version, each in read.items() if len(each[0].document) <= KEPT_BYTES}
+        if len(known) + len(kept) > KEPT:
+            self._rows = known = {}
+        known.update(kept)
         return found
 
 
@@ -233,11 +233,12 @@ def _fetch(
     """Of candidates the rows that pass and are seen, each with its text to sort by."""
     connection = reading.connection
     heads = connection.execute(versions_sql(passes), (json_array(ids), kind, *passes.values)).fetchall()
-    found = reading.seen.rows(connection, kind, {version: id for version, id, *_ in heads})
+    found = reading.seen.rows(connection, kind, {head[0]: head[1] for head in heads})
     for version, _, related, segments_updated_ns in heads:
         row, text = found[version]
         if view is None or view.sees(row.classes):
-            yield at_present(row, related, segments_updated_ns), text
+            is_present = related is None and segments_updated_ns == row.segments_updated_ns
+            yield (row if is_present else at_present(row, related, segments_updated_ns)), text
 
 
 def _chosen(reading: Reading, query: Query, plan: Plan, ids: Sequence[str]) -> list[Row]:

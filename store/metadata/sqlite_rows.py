@@ -68,8 +68,6 @@ def row_of(record: Record) -> Row:
 
 def at_present(row: Row, related: str | None, segments_updated_ns: int | None) -> Row:
     """A row as it is now; what else is in it changes with its version alone."""
-    if related is None and segments_updated_ns == row.segments_updated_ns:
-        return row
     return Row(
         row.kind,
         row.id,
