@@ -10,7 +10,7 @@ from __future__ import annotations
 import binascii
 import hmac
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64decode
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote
 
@@ -19,6 +19,7 @@ from store import errors
 _CONTEXT = "tams-media-url-1"
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]{1,255}")
 _LONGEST_QUERY = 1024
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _MOST_PREPARED = 64
 MIN_KEY_BYTES = 32
 
@@ -30,7 +31,7 @@ def is_header_value(text: str) -> bool:
 
 def token_of(key: str) -> str:
     """The key as one path segment."""
-    return urlsafe_b64encode(key.encode()).rstrip(b"=").decode("ascii")
+    return _encode(key.encode())
 
 
 def key_of(token: str) -> str:
@@ -140,8 +141,9 @@ def _message(method: str, backend_id: str, key: str, expires_s: int, content_typ
     return f"{_CONTEXT}\n{method}\n{backend_id}\n{expires_s}\n{typed}\n{key}".encode()
 
 
-def _encode(digest: bytes) -> str:
-    return urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
+def _encode(data: bytes) -> str:
+    """URL-safe base64 without padding."""
+    return binascii.b2a_base64(data).translate(_URL_SAFE, b"=\n").decode("ascii")
 
 
 def _parse(query: str) -> tuple[int, str | None, str]:
