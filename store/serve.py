@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -27,6 +28,8 @@ SIDE = "tams.side"
 SIDE_PATHS = frozenset((b"/metrics", b"/health", b"/ready"))
 FIXED = ("host", "port", "workers", "tls", "limits", "stop", "metrics")
 """Settings that a reload does not change."""
+YOUNG = 10_000
+"""So many objects are made before those are searched for cycles: some pages of a thousand segments."""
 S = TypeVar("S", bound=StoreSettings)
 _log = logging.getLogger(__name__)
 
@@ -81,6 +84,7 @@ def _run(
     sockets: tuple[list[socket.socket], list[socket.socket]],
 ) -> int:
     first = [settings]
+    _collect_less()
 
     @asynccontextmanager
     async def opening() -> AsyncIterator[App]:
@@ -103,6 +107,13 @@ def _run(
     running.beside(_operators(app), sockets[1])
     running.run(sockets[0])
     return 0 if running.started else STARTUP_FAILURE
+
+
+def _collect_less() -> None:
+    """Let the collector of garbage pass over the code, and look at the rest less often: what requests make
+    goes by itself, and searching what is kept of it for cycles was a fifth of the time of a large page."""
+    gc.freeze()
+    gc.set_threshold(YOUNG)
 
 
 def _again(settings: S, service: Service[S]) -> S:
