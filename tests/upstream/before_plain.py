@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from starlette.responses import Response
 
 from tests.authorization.world import World
 from tests.proxy import support
 from tests.upstream.over_http import METHODS, OVER_HTTP
-from tests.upstream.plain import Plain
+from tests.upstream.plain import Call, Plain
 from tests.upstream.serving import serving
 
 
@@ -32,10 +36,13 @@ async def running(
     folder: Path,
     clients: Mapping[str, support.Client] = support.CLIENTS,
     delete_inline: int = 1000,
+    trouble: Callable[[], Callable[[Call], Response | None]] | None = None,
     **settings: Any,
 ) -> AsyncIterator[support.Proxy]:
-    """As `support.running`, before a plain upstream of its own."""
+    """As `support.running`, before a plain upstream of its own. `trouble`: makes what it is like."""
     plain = Plain(backends=backends(), inline=delete_inline, webhooks={})
+    if trouble is not None:
+        plain.trouble = trouble()
     with serving(plain.application) as url:
         async with support.running(folder, clients, upstream=url, **settings) as proxy:
             yield proxy
@@ -63,3 +70,33 @@ PLAIN = World(
     unsigned_media=False,
 )
 """What TAMS 7.0 has not, by the words that refuse it."""
+
+
+class _Cut(Response):
+    """The beginning of an answer."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"100")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b'{"id": "'})
+
+
+class _Flaky:
+    """Breaks off each answer to what may be asked again, until it is."""
+
+    def __init__(self) -> None:
+        self._broken: set[Call] = set()
+
+    def __call__(self, call: Call) -> Response | None:
+        asked = replace(call, headers={})
+        if call.method == "POST" or call.target.startswith("/media/"):
+            return None
+        if asked in self._broken:
+            self._broken.remove(asked)
+            return None
+        self._broken.add(asked)
+        return _Cut()
+
+
+FLAKY = replace(PLAIN, running=partial(running, trouble=_Flaky))
+"""The same, and no answer comes at the first time."""

@@ -56,7 +56,7 @@ OVER_HTTP = World(
 def copied(name: str, world: World = OVER_HTTP) -> ModuleType:
     """A test module of its own making, whose proxies stand before another store."""
     path = ROOT / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"{world.running.__module__}_{path.stem}", path)
+    spec = importlib.util.spec_from_file_location(f"world_{id(world)}_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     # Dataclasses look their module up by its name.

@@ -43,7 +43,7 @@ class Call:
 
     method: str
     target: str
-    headers: dict[str, str]
+    headers: dict[str, str] = field(hash=False)
     body: bytes
 
 
