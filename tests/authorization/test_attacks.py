@@ -759,7 +759,7 @@ async def test_17_pages_are_full_or_the_last_and_count_what_they_hold(proxy: Pro
             answer.links["next"]["url"].removeprefix("http://tams.test") if "link" in answer.headers else ""
         )
         assert len(page) == 4 or not path
-    assert found == (mine[::-1] if WORLD.newest_first else mine)
+    assert found == WORLD.listed(mine)
 
 
 async def test_17_a_page_key_is_good_for_its_own_listing_and_caller_only(proxy: Proxy) -> None:

@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
-from tests.proxy.support import Proxy, flow_document, new_id, running
+from tests.authorization.world import INSIDE
+from tests.proxy.support import Proxy, flow_document, new_id
+
+WORLD = INSIDE
 
 
 @pytest.fixture
 async def proxy(tmp_path: Path) -> AsyncIterator[Proxy]:
-    async with running(tmp_path, propagate_classes=True) as found:
+    async with WORLD.running(tmp_path, propagate_classes=True) as found:
         yield found
 
 
@@ -108,7 +111,7 @@ async def test_a_read_only_flow_ends_it(proxy: Proxy) -> None:
 
 
 async def test_it_is_off_unless_configured(tmp_path: Path) -> None:
-    async with running(tmp_path / "off") as proxy:
+    async with WORLD.running(tmp_path / "off") as proxy:
         source = new_id()
         flow = await proxy.flow(["v"], source_id=source)
         assert await share(proxy, "victim", "source", source, "v", "shared") == 204

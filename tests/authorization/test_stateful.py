@@ -338,7 +338,7 @@ class Machine(RuleBasedStateMachine):
     def page(self, person: str, limit: int, kind: str) -> None:
         listed = self.model.listed(person) if kind == "flows" else self.model.listed_sources(person)
         found = [item["id"] for item in self._pages(person, f"/{kind}?limit={limit}", limit)]
-        assert found == (listed if WORLD.newest_first else listed[::-1])
+        assert found == WORLD.listed(listed[::-1])
 
     @rule(person=who, number=some, name=st.sampled_from(CLASSES), which=st.integers(0, 2))
     def filter(self, person: str, number: int, name: str, which: int) -> None:
@@ -355,7 +355,7 @@ class Machine(RuleBasedStateMachine):
         )[which]
         found = [item["id"] for item in self._pages(person, f"/flows?limit=3&{query}", 3)]
         listed = [f for f in model.listed(person) if f in wanted]
-        assert found == (listed if WORLD.newest_first else listed[::-1])
+        assert found == WORLD.listed(listed[::-1])
 
     def _pages(self, person: str, path: str, limit: int) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []

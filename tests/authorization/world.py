@@ -41,6 +41,10 @@ class World:
             return status if operation in self.refuses and status == 403 else LACKING
         return status if self.has(operation) else NOTHING_THERE
 
+    def listed(self, made: list[str]) -> list[str]:
+        """What was made, in the order of lists here."""
+        return made[::-1] if self.newest_first else made
+
     def done(self, operation: str, answer: httpx.Response) -> bool:
         """Whether what was asked for, and allowed, was done; False where that is lacking, and said to be."""
         if operation not in self.lacks:

@@ -39,7 +39,7 @@ async def running(
 ) -> AsyncIterator[support.Proxy]:
     """As `support.running`, the store in a server of its own."""
     behind = folder / "store"
-    behind.mkdir(exist_ok=True)
+    behind.mkdir(parents=True, exist_ok=True)
     with serving(lambda url: with_lifespan(store_settings(behind, url, **settings), secret=b"s" * 32)) as url:
         async with support.running(folder, clients, upstream=url, **settings) as proxy:
             yield proxy

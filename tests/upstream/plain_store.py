@@ -154,6 +154,13 @@ class Held:
 
     # What changes
 
+    def _open(self, kind: str, name: str) -> Document:
+        """What may be changed, for a flow may be read only."""
+        found = self._of(self.flows if kind == "flows" else self.sources, name)
+        if kind == "flows" and found.get("read_only"):
+            raise No(403)
+        return found
+
     def put_flow(self, name: str, document: Document) -> bool:
         """Make or replace a flow; whether it is new."""
         if document["id"] != name:
@@ -162,7 +169,7 @@ class Held:
             document[key]
         for key, value in document.items():
             _check(key, value)
-        before = self.flows.get(name)
+        before = self._open("flows", name) if name in self.flows else None
         self.flows[name] = document
         source = document["source_id"]
         if source not in self.sources:
@@ -177,19 +184,19 @@ class Held:
 
     def put(self, kind: str, name: str, key: str, value: Any) -> None:
         """Set a property."""
-        found = self._of(self.flows if kind == "flows" else self.sources, name)
+        found = self._of(self.flows, name) if key == "read_only" else self._open(kind, name)
         _check(key, value)
         found[key] = value
         self._updated(kind, name)
 
     def drop(self, kind: str, name: str, key: str) -> None:
         """Take a property away."""
-        self._of(self.flows if kind == "flows" else self.sources, name).pop(key, None)
+        self._open(kind, name).pop(key, None)
         self._updated(kind, name)
 
     def tag(self, kind: str, name: str, tag: str, value: Any) -> None:
         """Set a tag, or take it away for None."""
-        found = self._of(self.flows if kind == "flows" else self.sources, name)
+        found = self._open(kind, name)
         tags = dict(found.get("tags") or {})
         if value is None:
             if tags.pop(tag, None) is None:
@@ -203,7 +210,7 @@ class Held:
 
     def delete_flow(self, name: str) -> None:
         """Delete a flow with its segments."""
-        source = self._of(self.flows, name)["source_id"]
+        source = self._open("flows", name)["source_id"]
         self.delete_segments(name, {})
         del self.flows[name]
         for other in self.flows.values():
@@ -214,6 +221,7 @@ class Held:
 
     def delete_segments(self, flow_id: str, query: Mapping[str, str]) -> None:
         """Delete segments, and what nothing uses any more."""
+        self._open("flows", flow_id)
         chosen = self._chosen(flow_id, query)
         self.segments[flow_id] = [s for s in self.segments.get(flow_id, []) if s not in chosen]
         for name in {s["object_id"] for s in chosen}:
@@ -238,7 +246,7 @@ class Held:
 
     def add(self, flow_id: str, segment: Document) -> None:
         """Add a segment."""
-        self._of(self.flows, flow_id)
+        self._open("flows", flow_id)
         name, extent = segment["object_id"], TimeRange.parse(segment["timerange"])
         brought = [{**url, "controlled": False} for url in segment.pop("get_urls", [])]
         there = name in self.objects or bool(self.referring(name))
