@@ -14,7 +14,7 @@ import orjson
 from store.domain.collections import flow_ref
 from store.domain.draft import Draft, settled
 from store.domain.objects import registered, remaining
-from store.domain.storage import object_key
+from store.domain.storage import flow_folder, object_key
 from store.errors import BadRequest, NotFound, Unavailable
 from store.media.protocol import Media, Stat
 from store.metadata.protocol import Metadata
@@ -57,7 +57,7 @@ async def request_copy(
         if source is None and not row.urls:
             raise BadRequest("The object has no instance that could be copied.")
         content_type = source.content_type if source else await _container(metadata, row.flow_id)
-        key = object_key(row.flow_id, new_id(), now_ns)
+        key = object_key(flow_folder(row.flow_id), new_id(), now_ns)
         added = Instance(storage_id, key, content_type, complete=False)
         ref = Ref(Kind.COPY, new_id())
         draft = Draft(metadata)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +20,8 @@ from store.models.storage import StoragePost
 from store.params import UUID
 
 DEFAULT_LIMIT = 10
+_FOLDERS = uuid.UUID("6a7f2a0e-3a4f-4a51-9d8b-0d2f6c1f7b55")
+"""The namespace of folders of flows."""
 _KEY = re.compile(rf"\d{{4}}/\d\d/\d\d/{UUID.pattern}/{UUID.pattern}")
 
 
@@ -47,11 +50,17 @@ def is_object_key(key: str) -> bool:
     return _KEY.fullmatch(key) is not None
 
 
-def object_key(flow_id: str, name: str, now_ns: int) -> str:
+def flow_folder(flow_id: str) -> str:
+    """The folder of a flow's objects: a UUID of version 5 of the flow's id. URLs of an object show it to all
+    who see one flow with the object, and the flow that it was made for may be hidden from them."""
+    return str(uuid.uuid5(_FOLDERS, flow_id))
+
+
+def object_key(folder: str, name: str, now_ns: int) -> str:
     """Where an object's bytes lie: by day and flow for people and lifecycle rules; never by object id.
     `is_object_key` knows them again."""
     day = datetime.fromtimestamp(now_ns // 1_000_000_000, UTC)
-    return f"{day:%Y/%m/%d}/{flow_id}/{name}"
+    return f"{day:%Y/%m/%d}/{folder}/{name}"
 
 
 async def allocate(
@@ -73,7 +82,7 @@ async def allocate(
         row, flow = await writable_flow(metadata, flow_id)
         media = resolve_backend(backends, post.storage_id)
         content_type = post.content_type or flow["container"]
-        ids = _ids(post, new_id)
+        folder, ids = flow_folder(flow_id), _ids(post, new_id)
         created_ns = max(now_ns, row.created_ns)
         objects = [
             ObjectRow(
@@ -81,7 +90,7 @@ async def allocate(
                 Role.UNUSED,
                 flow_id,
                 created_ns,
-                (Instance(media.backend.id, object_key(flow_id, new_id(), now_ns), content_type),),
+                (Instance(media.backend.id, object_key(folder, new_id(), now_ns), content_type),),
             )
             for object_id in ids
         ]

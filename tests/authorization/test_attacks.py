@@ -7,7 +7,7 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 import pytest
@@ -437,6 +437,29 @@ async def test_10_objects_name_the_flows_that_are_seen(proxy: Proxy) -> None:
     assert told(head)[:2] == told(answer)[:2]
     whole = (await proxy.made("admin", "GET", f"/objects/{name}")).json()
     assert whole["first_referenced_by_flow"] == first["id"]
+
+
+async def test_10_urls_do_not_tell_for_which_flow_an_object_was_made(proxy: Proxy) -> None:
+    first, mine = await proxy.flow(["v"]), await proxy.flow(["a"])
+    name = await proxy.segment(first["id"])
+    await proxy.made("admin", "POST", f"/flows/{mine['id']}/segments", _whole(name))
+    answers = [
+        await proxy.made("attacker", "GET", f"/objects/{name}"),
+        await proxy.made("attacker", "GET", f"/flows/{mine['id']}/segments"),
+    ]
+    documents = [answers[0].json(), *answers[1].json()]
+    urls = [each["url"] for document in documents for each in document["get_urls"]]
+    assert urls
+    for url in urls:
+        pieces = [url, *(decoded(piece) for piece in urlsplit(url).path.split("/"))]
+        assert not any(first["id"] in piece or first["source_id"] in piece for piece in pieces)
+
+
+def decoded(piece: str) -> str:
+    """What a piece of a path says in base64, if it does."""
+    if len(piece) % 4 == 1:
+        return ""
+    return base64.b64decode(piece + "=" * (-len(piece) % 4), altchars=b"-_").decode("utf-8", "replace")
 
 
 async def test_10_urls_come_from_readable_backends_only(proxy: Proxy) -> None:
