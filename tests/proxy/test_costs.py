@@ -99,9 +99,17 @@ async def test_a_read_takes_few_statements(proxy: Proxy, statements: list[str], 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize(
-    "path", ["/segments", "/segments?limit=5&timerange=[1:0_9:0)", "/segments?object_id=o"]
+    "path",
+    [
+        "",
+        "?include_timerange=true",
+        "/tags",
+        "/segments",
+        "/segments?limit=5&timerange=[1:0_9:0)",
+        "/segments?object_id=o",
+    ],
 )
-async def test_segments_of_a_hidden_flow_take_the_statements_of_an_absent_one(
+async def test_a_hidden_flow_takes_the_statements_of_an_absent_one(
     proxy: Proxy, statements: list[str], signed: list[str], method: str, path: str
 ) -> None:
     hidden, absent = (await with_segments(proxy)).rpartition("/")[2], str(uuid.uuid4())
