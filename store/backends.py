@@ -85,6 +85,10 @@ async def scan(settings: StoreSettings, *, delete: bool, now_ns: Callable[[], in
 
     Nothing is removed from a backend of which the metadata know nothing at all: they are other ones, then.
     """
+    path = settings.data / "metadata.sqlite"
+    if settings.metadata == "sqlite" and not path.is_file():
+        typer.echo(f"{path}: there is no database", err=True)
+        return 1
     modified_before_s = before_s(now_ns(), settings.min_object_timeout_s)
     well = True
     try:

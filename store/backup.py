@@ -70,6 +70,15 @@ class Places:
     data: Path
     media: Mapping[str, Path]
 
+    def refuse_inside(self, backup: Path) -> None:
+        """A backup lies outside of what is kept. Raises `InvalidBackup`."""
+        found = backup.resolve()
+        for folder in (self.data, *self.media.values()):
+            place = folder.resolve()
+            _refuse(
+                found == place or place in found.parents, f"{backup}: is inside {folder}; put it elsewhere"
+            )
+
 
 async def back_up(
     places: Places, target: Path, like: Path | None, stamp: str, now_ns: Callable[[], int], holder: str
@@ -77,10 +86,13 @@ async def back_up(
     """Copy everything to a folder that is not there yet, or is empty. Raises `InvalidBackup`, `OSError`, and
     `errors.Unavailable` for a database that does not answer.
 
-    `like`: an earlier backup, from which bytes are linked that have not changed. Unfinished, it has no
-    manifest, and cannot be restored.
+    `like`: an earlier backup, finished, from which bytes are linked that have not changed. One that is not
+    finished has no manifest, and cannot be restored.
     """
     source = places.data / DATABASE
+    places.refuse_inside(target)
+    if like is not None:
+        _manifest(like)
     _refuse(not source.is_file(), f"{source}: there is no database")
     _refuse(target.exists() and any(target.iterdir()), f"{target}: is not empty")
     found = await asyncio.to_thread(version_of, source)
@@ -227,10 +239,7 @@ def _same(one: Path, other: Path) -> bool:
 
 def check(backup: Path) -> tuple[Taken, list[str]]:
     """What a backup says it is, and everything that is wrong with it. Raises `InvalidBackup` for none."""
-    try:
-        taken = Taken(**orjson.loads((backup / MANIFEST).read_bytes()))
-    except (OSError, TypeError, orjson.JSONDecodeError) as exc:
-        raise InvalidBackup([f"{backup}: is no finished backup: {exc}"]) from exc
+    taken = _manifest(backup)
     problems = []
     try:
         _refuse_broken(backup / DATA / DATABASE)
@@ -240,6 +249,14 @@ def check(backup: Path) -> tuple[Taken, list[str]]:
     except sqlite3.Error as exc:
         problems.append(f"{backup / DATA / DATABASE}: {exc}")
     return taken, problems
+
+
+def _manifest(backup: Path) -> Taken:
+    """What a backup says it is. Raises `InvalidBackup`."""
+    try:
+        return Taken(**orjson.loads((backup / MANIFEST).read_bytes()))
+    except (OSError, TypeError, orjson.JSONDecodeError) as exc:
+        raise InvalidBackup([f"{backup}: is no finished backup: {exc}"]) from exc
 
 
 def _differing(backup: Path, taken: Taken) -> list[str]:
@@ -259,6 +276,7 @@ def restore(backup: Path, places: Places, *, aside: str | None) -> Taken:
     What is there is put aside under that name, or, without one, refused. It ends with the database, so that
     no server starts on half of it.
     """
+    places.refuse_inside(backup)
     taken, problems = check(backup)
     if problems:
         raise InvalidBackup(problems)

@@ -231,6 +231,40 @@ async def test_an_earlier_backup_saves_room(tmp_path: Path, monkeypatch: pytest.
     assert copied
 
 
+async def test_a_backup_lies_outside_of_what_it_keeps(tmp_path: Path) -> None:
+    async with running(tmp_path):
+        pass
+    kept = places(tmp_path)
+    (tmp_path / "link").symlink_to(kept.data)
+    before = sorted(kept.data.rglob("*"))
+    for target in (kept.data, kept.data / "inside", tmp_path / "link" / "x" / "y", *kept.media.values()):
+        with pytest.raises(InvalidBackup, match="is inside"):
+            await taken(tmp_path, target)
+        with pytest.raises(InvalidBackup, match="is inside"):
+            restore(target, kept, aside="aside")
+    assert sorted(kept.data.rglob("*")) == before
+    beside = kept.data.with_name("data2")
+    report = await taken(tmp_path, beside)
+    assert check(beside) == (report, [])
+
+
+async def test_what_it_is_to_be_like_must_be_a_backup(tmp_path: Path) -> None:
+    async with running(tmp_path):
+        pass
+    for like in (tmp_path / "absent", tmp_path):
+        with pytest.raises(InvalidBackup, match="no finished backup"):
+            await taken(tmp_path, tmp_path / "backup", like)
+    assert not (tmp_path / "backup").exists()
+
+
+def test_there_is_no_way_back_without_metadata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TAMS_DATA", str(tmp_path / "absent"))
+    refused = CliRunner().invoke(app, ["downgrade", "--to", "1"])
+    assert (refused.exit_code, "there is no database" in refused.stderr) == (1, True)
+    assert not (tmp_path / "absent").exists()
+
+
 def test_every_version_has_a_way_back() -> None:
     assert set(REVERSALS) == set(range(2, VERSION + 1))
     assert set(MIGRATIONS) == set(range(VERSION))

@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 from store.__main__ import app
 from store.backends import examine, opened, recount, scan
 from store.domain.storage import object_key
+from store.metadata.sqlite import open_sqlite
+from store.metadata.sqlite_schema import prepare
 from store.settings import StoreSettings
 from tests.contract.media_servers import ACCESS, BUCKET, SECRET, running
 from tests.store.harness import ARCHIVE, LOCAL, new_id, running_tams, settings_of
@@ -90,6 +92,7 @@ async def test_nothing_is_removed_by_metadata_that_know_nothing(
     orphan, kept = await filled(chosen, tmp_path)
     elsewhere = chosen.model_copy(update={"data": tmp_path / "elsewhere"})
     elsewhere.data.mkdir()
+    await (await open_sqlite(elsewhere.data / "metadata.sqlite")).close()
     assert await scan(elsewhere, delete=True, now_ns=later) == 1
     assert "Are they the right ones?" in capsys.readouterr().err
     assert await left(chosen) == {orphan, *kept}
@@ -117,8 +120,19 @@ async def test_a_backend_that_cannot_be_used_says_why(
     assert "bucket media at http://127.0.0.1:9: nothing answers there" in capsys.readouterr().out
 
 
+async def test_where_there_are_no_metadata_none_are_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = settings_of(tmp_path / "absent")
+    assert await scan(settings, delete=False) == 1
+    assert "there is no database" in capsys.readouterr().err
+    assert not settings.data.exists()
+
+
 @pytest.mark.parametrize("command", ["orphans", "backends", "recount"])
 def test_the_commands_run(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").mkdir()
+    prepare(tmp_path / "data" / "metadata.sqlite")
     monkeypatch.setenv("TAMS_DATA", str(tmp_path / "data"))
     # Of the proxy on the same data.
     monkeypatch.setenv("TAMS_TOKEN_ENDPOINT", "true")
