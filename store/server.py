@@ -22,6 +22,7 @@ from websockets.http11 import Request
 
 from store.asgi import App
 from store.http import error_body, utc_now
+from store.sending import Joining
 from store.serving import LimitSettings, StopSettings
 from store.tls import Certificates, InvalidCertificate
 
@@ -85,25 +86,30 @@ class StrictProtocol(HttpToolsProtocol):
     Refusals are in the TAMS error schema, and close the connection.
     """
 
+    _out: Joining
+
     def __init__(self, config: ServerConfig, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
         self._lines = config.lines
         self._most = config.limits.connections
         self._most_head_bytes = config.limits.header_bytes
         self._tls: dict[object, object] | None = None
+        self._is_in_head = False
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Give the first head a deadline."""
         super().connection_made(transport)
+        self._out = Joining(transport, self.loop)
         self._tls = tls_of(transport)
         self._lines.open += 1
         if self._lines.open > self._most:
             self._lines.refused += 1
             self._refuse("There are too many connections. Try again later.", "503 Service Unavailable")
             return
-        self._expect_head()
+        self._is_in_head = True
+        self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of the deadline."""
@@ -124,20 +130,25 @@ class StrictProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """Count the head's bytes while one is being received."""
-        if self._head_timer is not None:
+        """Count a head's bytes, and give it a deadline, while it is not all there."""
+        if self._is_in_head:
             self._head_bytes += len(data)
         super().data_received(data)
-        if self._head_timer is not None and self._head_bytes > self._most_head_bytes:
+        if not self._is_in_head:
+            return
+        if self._head_bytes > self._most_head_bytes:
             self._refuse("The request's head is too long.")
+        elif self._head_timer is None:
+            self._await_head()
 
     def on_message_begin(self) -> None:
         """A head begins."""
         super().on_message_begin()
         if self._tls is not None:
             self.scope["extensions"] = {"tls": self._tls}
-        if self._head_timer is None:
-            self._expect_head()
+        if not self._is_in_head:
+            # How many of the bytes at hand are its own is not known: one at least.
+            self._is_in_head, self._head_bytes = True, 1
 
     def on_headers_complete(self) -> None:
         """A head is whole: of a version that we speak, with exactly one Host."""
@@ -145,16 +156,17 @@ class StrictProtocol(HttpToolsProtocol):
         if self.parser.get_http_version() not in ("1.0", "1.1"):
             self._refuse("The request is not HTTP/1.1.")
             return
-        hosts = sum(name == b"host" for name, _ in self.headers)
-        if hosts != 1:
+        if [name for name, _ in self.headers].count(b"host") != 1:
             self._refuse("A request must have exactly one Host header.")
             return
         if self._lines.draining and not self.parser.should_upgrade():
             # As if the client had asked for it: the answer is its last on this connection, and says so.
             self.headers.append(CLOSE)
         super().on_headers_complete()
-        if self._lines.draining and self.cycle is not None:
-            self.cycle.keep_alive = False
+        if self.cycle is not None:
+            self.cycle.transport = self._out  # type: ignore[assignment]
+            if self._lines.draining:
+                self.cycle.keep_alive = False
 
     def handle_websocket_upgrade(self) -> None:
         """A head that asks for one, unless it was refused."""
@@ -163,6 +175,7 @@ class StrictProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """An answer that did not wait for the whole body is the last on its connection: no more is taken."""
+        self._out.end()
         if self.cycle is not None and self.cycle.more_body:
             self.transport.close()
         super().on_response_complete()
@@ -171,8 +184,7 @@ class StrictProtocol(HttpToolsProtocol):
         """What the parser refuses."""
         self._refuse("The request is not valid HTTP/1.1.")
 
-    def _expect_head(self) -> None:
-        self._head_bytes = 0
+    def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(HEADER_TIMEOUT_S, self._head_late)
 
     def _head_late(self) -> None:
@@ -181,6 +193,7 @@ class StrictProtocol(HttpToolsProtocol):
             self._refuse("The request's head took too long.")
 
     def _head_arrived(self) -> None:
+        self._is_in_head = False
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None

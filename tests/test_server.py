@@ -95,6 +95,23 @@ def test_an_endless_head_is_cut_off(port: int) -> None:
                 connection.sendall(b"x" * 10_000)
 
 
+def test_an_endless_head_on_a_kept_connection_is_cut_off(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\nX: ")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+        with pytest.raises(ConnectionError):
+            for _ in range(10_000):
+                connection.sendall(b"x" * 10_000)
+
+
+def test_answers_to_requests_that_came_at_once_are_whole_and_in_order(port: int) -> None:
+    paths = [b"/%d" % number for number in range(20)]
+    heads = [b"GET " + path + b" HTTP/1.1\r\nHost: a\r\n" for path in paths]
+    answer = exchange(port, b"\r\n".join(heads) + CLOSE + b"\r\n")
+    bodies = [piece.partition(b"\r\n\r\n")[2] for piece in answer.split(b"HTTP/1.1 200 ")[1:]]
+    assert [json.loads(body)["path"].encode() for body in bodies] == paths
+
+
 def test_a_body_that_nobody_reads_is_not_taken(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), 10) as connection:
         connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\nx")

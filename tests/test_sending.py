@@ -1,0 +1,88 @@
+"""An answer leaves in as few pieces as it can, and none of it waits for long or is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import cast
+
+from store.sending import Joining
+
+
+class Wire:
+    """A transport that keeps what was written, write by write."""
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: bytes) -> None:
+        self.writes.append(data)
+
+    def writelines(self, pieces: Sequence[bytes]) -> None:
+        self.writes.append(b"".join(pieces))
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def joining(wire: Wire) -> Joining:
+    return Joining(cast("asyncio.Transport", wire), asyncio.get_running_loop())
+
+
+async def test_a_head_and_its_body_are_one_write() -> None:
+    wire = Wire()
+    out = joining(wire)
+    for number in (b"1", b"2"):
+        out.write(b"head" + number)
+        out.write(b"body" + number)
+        out.end()
+    assert wire.writes == [b"head1body1", b"head2body2"]
+
+
+async def test_what_follows_goes_out_as_it_comes() -> None:
+    wire = Wire()
+    out = joining(wire)
+    for piece in (b"head", b"one", b"two", b"three"):
+        out.write(piece)
+    assert wire.writes == [b"headone", b"two", b"three"]
+
+
+async def test_a_head_with_nothing_behind_it_yet_leaves_in_the_same_turn_of_the_loop() -> None:
+    wire = Wire()
+    out = joining(wire)
+    out.write(b"head")
+    assert wire.writes == []
+    await asyncio.sleep(0)
+    assert wire.writes == [b"head"]
+    out.write(b"body")
+    assert wire.writes == [b"head", b"body"]
+
+
+async def test_a_head_alone_leaves_when_the_answer_ends() -> None:
+    wire = Wire()
+    out = joining(wire)
+    out.write(b"head")
+    out.end()
+    await asyncio.sleep(0)
+    assert wire.writes == [b"head"]
+
+
+async def test_nothing_is_lost_by_closing() -> None:
+    wire = Wire()
+    out = joining(wire)
+    out.write(b"head")
+    out.close()
+    assert (wire.writes, out.is_closing()) == ([b"head"], True)
+
+
+async def test_nothing_is_written_to_what_was_closed_meanwhile() -> None:
+    wire = Wire()
+    out = joining(wire)
+    out.write(b"head")
+    wire.close()
+    await asyncio.sleep(0)
+    assert wire.writes == []
