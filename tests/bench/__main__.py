@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from tests.bench.api import reading, starting, two_workers
+from tests.bench.api import reading, two_workers
 from tests.bench.forward import forwarding
 from tests.bench.growth import growing
 from tests.bench.keyvalue import keyvalue
@@ -19,6 +19,7 @@ from tests.bench.media import moving
 from tests.bench.metadata import posting
 from tests.bench.policy_snapshot import snapshots
 from tests.bench.presign import signing
+from tests.bench.starts import starting
 from tests.bench.streams import streaming
 from tests.bench.table import Result, show
 from tests.bench.webhooks import delivering

@@ -1,4 +1,4 @@
-"""P1, P2, P3, P5, P6 and P12: reading through the proxy, its memory, its start, two of it."""
+"""P1, P2, P3, P5 and P12: reading through the proxy, its memory, two of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.bench.load import interleaved, latency_us, requests_per_s
 from tests.bench.scale import grown
 from tests.bench.seed import STEP_NS, identifier, seed
 from tests.bench.servers import Started, bare, proxy, token
-from tests.bench.table import Result, Rounds
+from tests.bench.table import Result
 
 Asked = dict[str, tuple[str, dict[str, str]]]
 """By name, a path and the headers to ask it with."""
@@ -141,17 +141,6 @@ def _segments(url: str, plain: str, paths: Asked, segments: int, rounds: int) ->
         found.append(Result("P3", what, mine / 1000, target_ms, "ms", 1.0, higher=False))
         found.append(Result("P3", f"  {name}, to bare Starlette", mine, theirs, "us", None, False))
     return found
-
-
-def starting(rounds: int = 3) -> list[Result]:
-    """P6: from the start of the process to its first answer."""
-    with _folder() as folder:
-        taken = []
-        for number in range(rounds):
-            with proxy(folder / str(number % 2)) as (_, started):
-                taken.append(started.first_answer_s)
-        what = "start to first answer, to 1 s"
-        return [Result("P6", what, Rounds(tuple(taken)), 1.0, "s", 1.0, higher=False)]
 
 
 def two_workers(rounds: int, seconds: int) -> list[Result]:

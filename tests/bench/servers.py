@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,18 +76,22 @@ def first_answer(running: subprocess.Popen[bytes], port: int, began: float) -> f
 
 
 @contextmanager
-def proxy(data: Path, upstream: str | None = None, workers: int = 1) -> Iterator[tuple[str, Started]]:
-    """The proxy on a data folder, before an upstream if one is given; yields its URL too."""
+def proxy(
+    data: Path, upstream: str | None = None, workers: int = 1, environ: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, Started]]:
+    """The proxy on a data folder, before an upstream if one is given; yields its URL too. `environ`: settings
+    besides."""
     port = free_port()
-    environ = {
+    settings = {
         "TAMS_PORT": str(port),
         "TAMS_DATA": str(data),
         "TAMS_LOG_FORMAT": "json",
         "TAMS_WORKERS": str(workers),
+        **(environ or {}),
     }
     if upstream is not None:
-        environ["TAMS_UPSTREAM"] = upstream
-    with process(["-m", "proxy", "serve", "--demo"], environ, port) as started:
+        settings["TAMS_UPSTREAM"] = upstream
+    with process(["-m", "proxy", "serve", "--demo"], settings, port) as started:
         yield f"http://127.0.0.1:{port}", started
 
 
