@@ -22,6 +22,7 @@ from tests.bench.presign import signing
 from tests.bench.starts import starting
 from tests.bench.streams import streaming
 from tests.bench.table import Result, show
+from tests.bench.telling import telling
 from tests.bench.webhooks import delivering
 
 Measure = Callable[[], list[Result]]
@@ -33,6 +34,7 @@ def measures(quick: bool) -> list[tuple[frozenset[str], Measure]]:
     flows, segments = (10_000, 100_000) if quick else (100_000, 1_000_000)
     found: list[tuple[str, Measure]] = [
         ("P1 P2 P3 P5", lambda: reading(rounds, seconds, flows=flows, segments=segments)),
+        ("P1", telling),
         ("P3", lambda: signing(3 if quick else 9)),
         ("P4", lambda: asyncio.run(posting(3 if quick else 9))),
         ("P6", lambda: starting(3)),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import random
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -22,6 +24,8 @@ from tests.bench.table import Result
 Asked = dict[str, tuple[str, dict[str, str]]]
 """By name, a path and the headers to ask it with."""
 LIMIT_MB = 150.0
+CORES_LOADED = 2
+"""Two workers under full load need as many, and wrk another."""
 
 
 def reading(rounds: int, seconds: int, *, flows: int, segments: int) -> list[Result]:
@@ -144,18 +148,29 @@ def _segments(url: str, plain: str, paths: Asked, segments: int, rounds: int) ->
 
 
 def two_workers(rounds: int, seconds: int) -> list[Result]:
-    """P12: the same requests to one process and to two."""
+    """P12: the same requests to one process and to two.
+
+    wrk needs most of a core to ask for single flows as fast as one worker answers, so that on two cores a
+    second worker has nothing to run on: the target is then told of pages, which cost wrk next to nothing.
+    """
     with _folder() as folder:
         asyncio.run(seed(folder / "data", 100, dense_every=1, sparse=0, segments=0))
-        path = f"/flows/{identifier(0)}"
         with proxy(folder / "data", workers=2) as (two, _), proxy(folder / "data") as (one, _):
-            mine, theirs = (_bearer(token(url, folder / "data", "newsroom")) for url in (two, one))
-            rates = interleaved(
-                rounds,
-                lambda: requests_per_s(two + path, mine, connections=32, seconds=seconds),
-                lambda: requests_per_s(one + path, theirs, connections=32, seconds=seconds),
-            )
-        return [Result("P12", "GET flow, two workers, to one", *rates, "req/s", 1.5, higher=True)]
+            headers = {url: _bearer(token(url, folder / "data", "newsroom")) for url in (two, one)}
+
+            def rate(url: str, path: str) -> float | None:
+                return requests_per_s(url + path, headers[url], connections=32, seconds=seconds)
+
+            cores = len(os.sched_getaffinity(0))
+            found = []
+            for what, path, target in (
+                ("100 flows", "/flows?limit=100", 1.5),
+                ("flow", f"/flows/{identifier(0)}", 1.5 if cores > CORES_LOADED else None),
+            ):
+                both, single = interleaved(rounds, partial(rate, two, path), partial(rate, one, path))
+                work = f"GET {what}, two workers, to one, on {cores} cores with wrk"
+                found.append(Result("P12", work, both, single, "req/s", target, higher=True))
+            return found
 
 
 def _bearer(value: str) -> dict[str, str]:
