@@ -14,12 +14,14 @@ class Wire:
 
     def __init__(self) -> None:
         self.writes: list[bytes] = []
+        self.pieces: list[bytes] = []
         self.closed = False
 
     def write(self, data: bytes) -> None:
         self.writes.append(data)
 
     def writelines(self, pieces: Sequence[bytes]) -> None:
+        self.pieces += pieces
         self.writes.append(b"".join(pieces))
 
     def is_closing(self) -> bool:
@@ -41,6 +43,14 @@ async def test_a_head_and_its_body_are_one_write() -> None:
         out.write(b"body" + number)
         out.end()
     assert wire.writes == [b"head1body1", b"head2body2"]
+
+
+async def test_a_body_is_handed_on_without_a_copy() -> None:
+    wire, body = Wire(), bytes(5_000)
+    out = joining(wire)
+    out.write(b"head")
+    out.write(body)
+    assert [piece is body for piece in wire.pieces] == [False, True]
 
 
 async def test_what_follows_goes_out_as_it_comes() -> None:

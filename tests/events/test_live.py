@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -40,6 +41,19 @@ async def test_events_come_as_they_happen_with_ids(tams: Tams, socket: bool) -> 
     assert set(stream.events[0]) == {"event_timestamp", "event_type", "event"}
     assert len(set(stream.ids)) == 3
     await stream.leave()
+
+
+async def test_listeners_take_no_threads_of_their_own(tams: Tams) -> None:
+    app, count = app_of(tams), 64
+    before = threading.active_count()
+    streams = [await listen(app, socket=bool(number % 2)) for number in range(count)]
+    await tams.flow()
+    for stream in streams:
+        await stream.came(2)
+    # The database has a few threads for all, which begin when they are needed.
+    assert threading.active_count() - before < count // 4
+    for stream in streams:
+        await stream.leave()
 
 
 @BOTH

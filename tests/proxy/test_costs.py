@@ -1,4 +1,4 @@
-"""What requests cost, counted: statements of SQL, signatures, what stays behind."""
+"""What requests cost, counted: statements of SQL, signatures, copies of bytes, what stays behind."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import asyncio
 import gc
 import sqlite3
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
 import cachetools
+import httpx
 import pytest
 
 from proxy import audit
+from store.media.disk import Opened
 from store.media.signing import Signer
 from store.metadata import sqlite_page, sqlite_reader, sqlite_rows, sqlite_writer
 from store.metadata.rows import Row
@@ -183,6 +185,65 @@ async def test_a_page_without_urls_signs_nothing(proxy: Proxy, signed: list[str]
     signed.clear()
     await proxy.made("attacker", "GET", f"{path}/segments?limit={SEGMENTS}&accept_get_urls=")
     assert signed == []
+
+
+async def sent(proxy: Proxy, who: str | None, path: str) -> list[bytes]:
+    """The pieces of a body as they are given to the server."""
+    plain, _, query = path.partition("?")
+    token = [] if who is None else [(b"authorization", f"Bearer {await proxy.token(who)}".encode())]
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": plain,
+        "raw_path": plain.encode(),
+        "query_string": query.encode(),
+        "headers": [(b"host", b"testserver"), *token],
+        "client": ("192.0.2.7", 4711),
+    }
+    pieces: list[bytes] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        if message["type"] == "http.response.body" and message.get("body"):
+            pieces.append(message["body"])
+
+    await proxy.app(scope, receive, send)
+    return pieces
+
+
+async def test_what_the_database_gave_is_sent_without_a_copy(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = await proxy.flow(["a"])
+    given: list[bytes] = []
+    plain = sqlite_rows.row_of
+
+    def noted(record: Any) -> Row:
+        given.append(plain(record).document)
+        return plain(record)
+
+    monkeypatch.setattr(sqlite_rows, "row_of", noted)
+    (body,) = await sent(proxy, "attacker", f"/flows/{flow['id']}")
+    assert [body is each for each in given] == [True]
+
+
+async def test_what_the_disk_gave_is_sent_without_a_copy(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = await proxy.made("attacker", "GET", f"{await with_segments(proxy)}/segments?presigned=true")
+    url = httpx.URL(page.json()[0]["get_urls"][0]["url"])
+    given: list[bytes] = []
+    plain = Opened.read
+
+    def noted(self: Opened, start: int, size_bytes: int) -> bytes:
+        given.append(plain(self, start, size_bytes))
+        return given[-1]
+
+    monkeypatch.setattr(Opened, "read", noted)
+    pieces = await sent(proxy, None, url.raw_path.decode())
+    assert pieces and list(map(id, pieces)) == list(map(id, given))
 
 
 async def test_what_is_kept_of_tokens_and_callers_is_bounded(
