@@ -25,6 +25,7 @@ from store.streams.multipart import fields_of
 
 PREFIX: Final = b"/api/v1"
 MEDIA: Final = "/media/"
+ETERNITY: Final = "_"
 UPLOAD_S: Final = 60
 _FORM: Final = b"multipart/form-data"
 _NOT_PASSED: Final = frozenset((b"content-length", b"content-type", b"transfer-encoding", b"expect"))
@@ -180,15 +181,27 @@ class Older:
         return Answer(201, [JSON], orjson.dumps({"id": made["object_id"], "flow_id": flow_id, **made}))
 
     async def delete_flow(self, caller: Caller, body: bytes) -> Answer:
-        """POST /flow-delete-requests: the flow goes."""
+        """POST /flow-delete-requests: the flow goes; or its segments, of a timerange where one is given."""
         said = _object(body)
-        flow_id = said.get("flow_id")
+        flow_id, timerange = said.get("flow_id"), said.get("timerange_to_delete")
+        whole = said.get("delete_flow", timerange is None)
         if not isinstance(flow_id, str):
             raise BadRequest("`flow_id` must say which flow is to go.")
-        answer = await caller.ask("DELETE", f"/flows/{_segment(flow_id)}")
+        if not isinstance(whole, bool):
+            raise BadRequest("`delete_flow` must be true or false.")
+        if timerange is not None and not isinstance(timerange, str):
+            raise BadRequest("`timerange_to_delete` must be a timerange.")
+        if whole and timerange not in (None, ETERNITY):
+            raise BadRequest("A flow goes with all its segments: leave out `timerange_to_delete`.")
+        path, query = f"/flows/{_segment(flow_id)}", b""
+        if not whole:
+            timerange = ETERNITY if timerange is None else timerange
+            path, query = f"{path}/segments", f"timerange={_segment(timerange)}".encode()
+        answer = await caller.ask("DELETE", path, query=query)
         if answer.status != 204:
             return answer
-        return Answer(201, [JSON], orjson.dumps({"flow_id": flow_id, "delete_flow": True, "status": "done"}))
+        told = {"flow_id": flow_id, "timerange_to_delete": ETERNITY if whole else timerange}
+        return Answer(201, [JSON], orjson.dumps({**told, "delete_flow": whole, "status": "done"}))
 
     async def new_segment(self, caller: Caller, body: bytes) -> Answer:
         """POST /flows/{id}/segments as a form: `segment` says what it is, `file` has the media."""

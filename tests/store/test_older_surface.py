@@ -100,6 +100,42 @@ async def test_a_flow_goes_by_a_request_to_delete_it(tams: Tams) -> None:
     await tams.post("/flow-delete-requests", {}, 400)
 
 
+@pytest.mark.parametrize(
+    ("more", "left"),
+    [
+        ({"timerange_to_delete": "[0:0_1:0)", "delete_flow": False}, ["[1:0_2:0)"]),
+        ({"timerange_to_delete": "[0:0_1:0)"}, ["[1:0_2:0)"]),
+        ({"delete_flow": False}, []),
+        ({"timerange_to_delete": "_", "delete_flow": False}, []),
+    ],
+)
+async def test_segments_go_by_a_request_to_delete_them(tams: Tams, more: Any, left: list[str]) -> None:
+    flow = await tams.flow()
+    await tams.segment(flow["id"], seconds(0, 1))
+    await tams.segment(flow["id"], seconds(1, 2))
+    answer = await tams.post("/flow-delete-requests", {"flow_id": flow["id"], **more})
+    assert answer.json()["status"] == "done" and answer.json()["delete_flow"] is False
+    assert [each["timerange"] for each in await tams.segments(flow["id"])] == left
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"timerange_to_delete": "zzz"},
+        {"timerange_to_delete": "zzz", "delete_flow": False},
+        {"timerange_to_delete": 1},
+        {"timerange_to_delete": "[0:0_1:0)", "delete_flow": True},
+        {"delete_flow": "false"},
+        {"delete_flow": None},
+    ],
+)
+async def test_a_request_to_delete_that_says_nothing_deletes_nothing(tams: Tams, more: Any) -> None:
+    flow = await tams.flow()
+    await tams.segment(flow["id"], seconds(0, 1))
+    await tams.post("/flow-delete-requests", {"flow_id": flow["id"], **more}, 400)
+    assert len(await tams.segments(flow["id"])) == 1
+
+
 @pytest.mark.parametrize("prefix", ["", "/api/v1"])
 async def test_a_segment_brings_its_media(tams: Tams, prefix: str) -> None:
     flow = await tams.flow()
