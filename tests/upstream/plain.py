@@ -131,6 +131,8 @@ class Plain(Held):
         return self._json(document)
 
     async def _backends(self, request: Request) -> Response:
+        if self.version < "7":
+            raise No(404)
         return self._json(self.backends)
 
     def _page(self, request: Request, found: Sequence[Any]) -> tuple[list[Any], dict[str, str]]:
