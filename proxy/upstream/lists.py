@@ -26,6 +26,8 @@ LISTS = {
     "GET_profiles": "profile",
     "GET_flow-delete-requests": "deletion",
 }
+PUBLIC = "profile"
+"""The kind whose untagged resources are everybody's."""
 COLLECTED = "collected_by_ids"
 MOST_COLLECTORS = 100
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -54,7 +56,7 @@ class Lists:
         query = checked(request.query)
         limit = listing.limit_of(request.query)
         place = listing.place_of(request, self.parts.cursors)
-        if not _sees_all(view) and view is not None and not view.allow:
+        if view is not None and not view.admin and not view.allow and kind != PUBLIC:
             return page_of(self.parts, request, _NOTHING, b"[]", Facts())
         asked = await self._asked(kind, query, view, place)
         if asked is None:
@@ -85,10 +87,11 @@ class Lists:
         assert view is not None
 
         async def seen(items: list[Document]) -> list[bool]:
-            return [sees(view, classes_of(item)) for item in items]
+            held = [classes_of(item) for item in items]
+            return [sees(view, classes) or (kind == PUBLIC and not classes) for classes in held]
 
         if place is None:
-            place = Place(filter=await self._filter(view, query))
+            place = Place(filter=await self._filter(kind, view, query))
         sent = query if place.filter is None else [*query, ("tag.auth_classes", place.filter)]
         asked = _Asked(tuple(sent), seen, place, place.filter is not None and not view.deny)
         collectors = dict(query).get(COLLECTED)
@@ -96,10 +99,14 @@ class Lists:
             return asked
         return await self._collected(kind, collectors, asked, view)
 
-    async def _filter(self, view: View, query: list[tuple[str, str]]) -> str | None:
+    async def _filter(self, kind: str, view: View, query: list[tuple[str, str]]) -> str | None:
         """What the upstream can filter for this view; None where only the proxy can: all that is untagged
         may be seen, or the client filters by class itself."""
-        if sees(view, frozenset()) or any(name.lower() == "tag.auth_classes" for name, _ in query):
+        if (
+            kind == PUBLIC
+            or sees(view, frozenset())
+            or any(name.lower() == "tag.auth_classes" for name, _ in query)
+        ):
             return None
         return listing.class_filter(view.allow) if (await self.parts.features()).tag_lists else None
 

@@ -22,7 +22,8 @@ class World:
     """`running`: as `support.running`. `lacks`: the operations that are not to be had, and what is said
     instead to everybody whose token reaches so far. `refuses`: those of them that are tried, so that they are
     decided on before. `lacks_queries`: the same for parameters of queries. `newest_first`: how lists are
-    ordered. `unsigned_media`: whether media are reached by unsigned URLs too."""
+    ordered. `unsigned_media`: whether media are reached by unsigned URLs too. `metadata`: the proxy's own
+    database, with its webhooks."""
 
     running: Callable[..., AbstractAsyncContextManager[support.Proxy]]
     lacks: Mapping[str, str] = field(default_factory=dict)
@@ -30,6 +31,7 @@ class World:
     lacks_queries: Mapping[str, str] = field(default_factory=dict)
     newest_first: bool = True
     unsigned_media: bool = True
+    metadata: str = "data/metadata.sqlite"
 
     def has(self, operation: str) -> bool:
         """Whether an operation is to be had."""

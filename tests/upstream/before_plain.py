@@ -69,6 +69,7 @@ PLAIN = World(
     },
     newest_first=False,
     unsigned_media=False,
+    metadata=OVER_HTTP.metadata,
 )
 """What TAMS 7.0 has not, by the words that refuse it."""
 

@@ -49,6 +49,7 @@ OVER_HTTP = World(
     running,
     lacks={name: f"The upstream lacks {METHODS[name]}." for name in EXTENSIONS},
     unsigned_media=False,
+    metadata="data/relay/metadata.sqlite",
 )
 """What our store has beyond the specification is not asked of a store elsewhere."""
 
