@@ -171,6 +171,7 @@ class ProxyApp:
             return
         shown = path.decode("ascii", "replace")
         decision = Decision(request_id(scope), scope["method"], shown, time.time())
+        decision.peer = caller_address(self._authenticator, scope)
         try:
             call, principal = await self._understood(scope, receive, decision)
             if call.rule.target is Target.MEDIA:
@@ -198,7 +199,7 @@ class ProxyApp:
             time.time(),
             rule,
         )
-        decision.peer = scope["client"][0] if scope.get("client") else ""
+        decision.peer = caller_address(self._authenticator, scope)
         return noting(self._journal, decision, send)
 
     async def _understood(self, scope: Scope, receive: Receive, decision: Decision) -> tuple[Call, Principal]:
@@ -273,18 +274,24 @@ class Refusals:
 async def who(authenticator: Authenticator, scope: Scope, decision: Decision) -> Principal:
     """The caller. Raises as `Authenticator.credential` and `authenticate` do."""
     connection = scope["client"][0] if scope.get("client") else ""
-    peer = authenticator.client_address(scope["headers"], connection)
+    peer = decision.peer = caller_address(authenticator, scope)
+    decision.trace_parent = scope.get(TRACE_PARENT)
     tls = (scope.get("extensions") or {}).get("tls")
     now_s = int(decision.time_s)
     credential = authenticator.credential(scope["headers"], scope["query_string"], connection, tls)
     principal = authenticator.cached(credential, now_s) if credential is not None else None
-    decision.peer, decision.trace_parent = peer, scope.get(TRACE_PARENT)
     if credential is not None:
         decision.is_known = principal is not None
     if principal is None:
         principal = await authenticator.authenticate(credential, peer, now_s)
     decision.principal, decision.client = principal.name, principal.client
     return principal
+
+
+def caller_address(authenticator: Authenticator, scope: Scope) -> str:
+    """Where a request comes from: its connection's address, or whom a trusted front speaks for."""
+    connection = scope["client"][0] if scope.get("client") else ""
+    return authenticator.client_address(scope["headers"], connection)
 
 
 def check_rate(limiter: Limiter | None, principal: Principal, decision: Decision) -> None:

@@ -21,10 +21,11 @@ class Decision:
     """Who asked for what, and what came of it.
 
     `time_s` is Unix seconds. `rule`: the row that was decided by. `classes` are the resource's, where one
-    was found. `calls`: how often the store was asked, for `store_ns` altogether. `peer`: the address of the
-    connection. `is_known`: whether its credential had been verified before. `propagated`: what followed a
-    change of classes. `began_ns`, `asked_ns` (the store, first) and `ended_ns` are of a clock that only goes
-    forward. `trace_parent`: what the caller says this is part of.
+    was found. `calls`: how often the store was asked, for `store_ns` altogether. `peer`: the address of who
+    calls: the connection's, or whom a trusted front speaks for. `is_known`: whether its credential had been
+    verified before. `propagated`: what followed a change of classes. `began_ns`, `asked_ns` (the store,
+    first) and `ended_ns` are of a clock that only goes forward. `trace_parent`: what the caller says this is
+    part of.
     """
 
     request_id: str

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from proxy.asgi import Receive, Scope, Send, error_retry_s, noting, request_id, who
+from proxy.asgi import Receive, Scope, Send, caller_address, error_retry_s, noting, request_id, who
 from proxy.audit import Decision, Journal
 from proxy.decide import Caller, Verdict, judge, passes_scope
 from proxy.errors import (
@@ -103,6 +103,7 @@ class KeyValue:
         """Answer one HTTP request."""
         shown = scope["raw_path"].decode("ascii", "replace")
         decision = Decision(request_id(scope), scope["method"], shown, time.time())
+        decision.peer = caller_address(self._authenticator, scope)
         noted = noting(self._journal, decision, send)
         try:
             asked = await self._allowed(scope, decision)

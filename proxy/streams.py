@@ -13,7 +13,17 @@ from typing import Any, Protocol
 
 import orjson
 
-from proxy.asgi import Limiter, Receive, Scope, Send, check_rate, error_retry_s, request_id, who
+from proxy.asgi import (
+    Limiter,
+    Receive,
+    Scope,
+    Send,
+    caller_address,
+    check_rate,
+    error_retry_s,
+    request_id,
+    who,
+)
 from proxy.audit import Decision, Journal
 from proxy.cookies import presented
 from proxy.decide import Verdict, judge, passes_scope
@@ -179,6 +189,7 @@ class StreamDoors:
         path: bytes = scope["raw_path"]
         method = SOCKET if scope["type"] == "websocket" else scope["method"]
         decision = Decision(request_id(scope), method, path.decode("ascii", "replace"), time.time())
+        decision.peer = caller_address(self._parts.authenticator, scope)
         noted = _noting(self._parts.journal, decision, send)
         try:
             scope = presented(scope, self._parts.origins)

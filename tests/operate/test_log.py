@@ -12,6 +12,13 @@ from proxy import app as composition
 from tests.proxy.support import Proxy, running
 
 FORM = {"grant_type": "client_credentials"}
+BAD = (
+    {"authorization": "Bearer a b"},
+    {"authorization": "Basic %%%"},
+    {"authorization": "Digest x"},
+    {"authorization": "Bearer a", "x-api-key": "b"},
+)
+"""Credentials that are refused before anybody looks whose they are."""
 
 
 @pytest.fixture
@@ -51,6 +58,21 @@ async def test_logins_and_signed_media_are_in_it_too(tmp_path: Path, written: li
     assert logins[0] == (200, "allow") and logins[-1] == (401, "deny")
     assert {each["peer"] for each in written} == {"192.0.2.7"}
     assert all(each["took_us"] >= 0 for each in written)
+
+
+async def test_what_is_refused_early_names_its_caller(tmp_path: Path, written: list[dict[str, Any]]) -> None:
+    async with running(
+        tmp_path, allow_basic=True, api_key_header="x-api-key", trusted_fronts=["192.0.2.0/24"]
+    ) as proxy:
+        for headers in BAD:
+            for path in ("/flows", "/store/objects/a", "/streams", "/events"):
+                answer = await proxy.http.get(path, headers=headers | {"x-forwarded-for": "198.51.100.9"})
+                assert answer.status_code in (400, 401)
+        for path in ("/flows?limit=%zz", "/flows/%00"):
+            assert (await proxy.call(None, "GET", path, headers={"x-forwarded-for": "198.51.100.9"})).is_error
+        await proxy.http.post("/token", headers={"x-forwarded-for": "198.51.100.9"})
+    assert len(written) == 4 * len(BAD) + 3
+    assert {each["peer"] for each in written} == {"198.51.100.9"}
 
 
 async def test_no_secret_is_in_it(tmp_path: Path, written: list[dict[str, Any]]) -> None:
