@@ -112,7 +112,7 @@ class TokenEndpoint:
             raise TokenError("invalid_request", "more than one client authentication")
         try:
             if authorization:
-                return await self._basic(authorization[0], peer, now_s)
+                return _stated(await self._basic(authorization[0], peer, now_s), form)
             if "client_secret" in form:
                 return await self._secret(form.get("client_id", ""), form["client_secret"], peer, now_s)
             if "client_assertion" in form:
@@ -159,6 +159,13 @@ class TokenEndpoint:
             return await self._secret(form["username"], form["password"], peer, now_s)
         except Unauthenticated as exc:
             raise TokenError("invalid_grant", "the user name or the password is wrong") from exc
+
+
+def _stated(client: Client, form: Form) -> Client:
+    """The client that proved itself, which the form may name too (RFC 6749 2.3). Raises TokenError."""
+    if form.get("client_id", client.id) != client.id:
+        raise TokenError("invalid_request", "client_id is not the client that authenticates")
+    return client
 
 
 def parse_form(content_type: str, body: bytes) -> Form:

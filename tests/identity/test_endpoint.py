@@ -144,6 +144,19 @@ async def test_two_client_authentications_are_refused(http: httpx.AsyncClient, h
 
 
 @pytest.mark.parametrize(
+    ("client_id", "answered"), [("viewer", (200, None)), ("newsroom", (400, "invalid_request"))]
+)
+@pytest.mark.parametrize("kind", ["client_credentials", "password"])
+async def test_a_client_id_beside_basic_is_that_of_basic(
+    http: httpx.AsyncClient, house: House, client_id: str, answered: tuple[int, str | None], kind: str
+) -> None:
+    secret = house.secrets["viewer"]
+    user = {"username": "newsroom", "password": house.secrets["newsroom"]} if kind == "password" else {}
+    answer = await grant(http, ("viewer", secret), grant_type=kind, client_id=client_id, **user)
+    assert (answer.status_code, answer.json().get("error")) == answered
+
+
+@pytest.mark.parametrize(
     ("requested", "granted"),
     [
         (None, {READ, WRITE}),
