@@ -63,6 +63,8 @@ class ClientCredentials:
     `clock` gives monotonic seconds; `http` follows no redirects.
     """
 
+    # Authlib's asynchronous client (1.9) does without a warning only on httpx2, a second HTTP stack for one
+    # POST; and when it fails to renew, it does not go on with a token that still counts.
     def __init__(
         self,
         http: httpx.AsyncClient,

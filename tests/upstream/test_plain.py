@@ -18,10 +18,10 @@ from starlette.responses import RedirectResponse, Response
 from proxy.upstream import listing
 from proxy.upstream.leaving import UntilGone
 from proxy.upstream.relay import CHUNK_BYTES
-from tests.proxy.support import Proxy, flow_document
+from tests.proxy.support import Proxy, flow_document, told
 from tests.proxy.support import running as proxied
 from tests.upstream.here import plainly
-from tests.upstream.plain import BACKENDS, LONG, LONG_BYTES, SINK, Plain
+from tests.upstream.plain import BACKENDS, LONG, LONG_BYTES, SINK, Call, Plain
 from tests.upstream.plain_store import Media
 from tests.upstream.serving import serving
 
@@ -479,6 +479,52 @@ class TestMedia:
             assert tracemalloc.get_traced_memory()[1] < LONG_BYTES // 4
         finally:
             tracemalloc.stop()
+
+
+class TestRaces:
+    """Rights that go while somebody uses them."""
+
+    async def test_segments_are_shown_by_the_classes_that_are_left(self, plain: Plain, proxy: Proxy) -> None:
+        (flow,) = holds(plain, ["a"])
+        plain.segments[flow] = [segment("o")]
+        path = f"/flows/{flow}/segments"
+        assert len((await proxy.made("attacker", "GET", path)).json()) == 1
+
+        def takes_away(call: Call) -> None:
+            if call.target.startswith(path):
+                plain.flows[flow]["tags"] = {"auth_classes": ["v"]}
+
+        plain.trouble = takes_away
+        answer = await proxy.call("attacker", "GET", path)
+        absent = await proxy.call("attacker", "GET", f"/flows/{uuid.uuid4()}/segments")
+        assert told(answer) == told(absent) and answer.status_code == 404
+
+    @pytest.mark.parametrize(
+        ("method", "suffix", "body"),
+        [
+            ("PUT", "/label", "x"),
+            ("PUT", "/tags/auth_classes", ["a"]),
+            ("POST", "/storage", {"limit": 1}),
+            ("DELETE", "", None),
+            ("DELETE", "/segments", None),
+        ],
+    )
+    async def test_a_write_is_decided_again_on_what_is_there_when_it_goes_out(
+        self, plain: Plain, proxy: Proxy, method: str, suffix: str, body: object
+    ) -> None:
+        (flow,) = holds(plain, ["a"])
+        await proxy.made("attacker", "GET", f"/flows/{flow}")
+        looks: list[str] = []
+
+        def takes_away(call: Call) -> None:
+            looks.append(call.method)
+            if looks.count("GET") == 2:
+                plain.flows[flow]["tags"] = {"auth_classes": ["v"]}
+
+        plain.trouble = takes_away
+        answer = await proxy.call("attacker", method, f"/flows/{flow}{suffix}", body)
+        assert answer.status_code == 404
+        assert set(looks) == {"GET"} and plain.flows[flow]["tags"] == {"auth_classes": ["v"]}
 
 
 class TestLeaving:
