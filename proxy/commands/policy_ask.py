@@ -19,8 +19,8 @@ from proxy.commands.token import URL, clear_secret, fetch
 from proxy.identity.clients import parse_clients
 from proxy.policy.embedded.explain import Explanation
 from proxy.policy.embedded.tuples import Tuple
-from proxy.policy.files import CLIENTS, LOCAL, Policy, load
-from proxy.policy.local import SERVICE, memberships, time_context
+from proxy.policy.files import CLIENTS, LOCAL, Policy, load, time_context
+from proxy.policy.local import SERVICE, memberships
 
 ACTIONS = {"read": "can_read", "write": "can_write", "delete": "can_delete", "grant": "can_grant"}
 KINDS = ("flows", "sources")

@@ -6,14 +6,14 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
 from proxy.identity.clients import Client, parse_clients
 from proxy.identity.principal import Principal
 from proxy.policy.embedded import parse_model
-from proxy.policy.embedded.errors import InvalidModel, InvalidTuple, PolicyError
+from proxy.policy.embedded.errors import ConditionFailed, InvalidModel, InvalidTuple, PolicyError
 from proxy.policy.embedded.evaluate import Engine
 from proxy.policy.embedded.model import Model
 from proxy.policy.embedded.store_file import read_tuples as tuples_of
@@ -152,6 +152,11 @@ def parse(texts: Mapping[str, str]) -> Policy:
 def version_of(texts: Mapping[str, str]) -> str:
     """The name of a state of the folder: its files' digest."""
     return hashlib.sha256("\0".join(texts[name] for name in FILES).encode()).hexdigest()[:16]
+
+
+def time_context(now: float) -> dict[str, object]:
+    """What conditions are told of the time, and all that they are told."""
+    return {"current_time": datetime.fromtimestamp(now, UTC).isoformat()}
 
 
 def groups_of(tuples: Iterable[Tuple]) -> frozenset[str]:
@@ -304,9 +309,24 @@ def _read_clients(text: str | None) -> Mapping[str, Client]:
 
 def _engine(model: Model, placed: list[tuple[int, Tuple]]) -> Engine:
     try:
-        return Engine(model, [each for _, each in placed])
+        engine = Engine(model, [each for _, each in placed])
     except PolicyError as exc:
         raise InvalidPolicy(_misfits(model, placed) or [f"{MODEL}: {exc.summary}"]) from exc
+    problems = list(_unanswerable(engine, placed))
+    if problems:
+        raise InvalidPolicy(problems)
+    return engine
+
+
+def _unanswerable(engine: Engine, placed: list[tuple[int, Tuple]]) -> Iterator[str]:
+    """The tuples whose conditions ask for more than themselves and the time, which is all that they get:
+    each would leave all whom it names without an answer."""
+    told = time_context(0)
+    for line, each in placed:
+        try:
+            engine.check_answerable(each, told)
+        except ConditionFailed as exc:
+            yield f"{TUPLES}:{line}: {each}: {exc.summary}; state it in the tuple's context"
 
 
 def _misfits(model: Model, placed: list[tuple[int, Tuple]]) -> list[str]:

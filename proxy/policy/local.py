@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from proxy.errors import Unavailable
 from proxy.identity.principal import Principal
 from proxy.policy.embedded.errors import PolicyError
 from proxy.policy.embedded.tuples import Tuple
-from proxy.policy.files import ASKED, Policy
+from proxy.policy.files import ASKED, Policy, time_context
 from proxy.policy.folder import FolderPolicy
 from proxy.policy.protocol import Permissions
 from proxy.policy.snapshots import Snapshots, asker
@@ -54,11 +53,6 @@ class LocalDecisions:
     async def denying(self) -> frozenset[str]:
         """As `Decisions.denying`."""
         return self._policy.current().denying
-
-
-def time_context(now: float) -> dict[str, object]:
-    """What conditions are told of the time."""
-    return {"current_time": datetime.fromtimestamp(now, UTC).isoformat()}
 
 
 def memberships(user: str, groups: tuple[str, ...]) -> list[Tuple]:

@@ -65,6 +65,13 @@ def test_a_change_comes_into_force_within_a_second(folder: Path, clock: Clock) -
         ),
         ("tuples.yaml", "- user: [\n", "tuples.yaml:"),
         (
+            "tuples.yaml",
+            "- user: group:news#member\n  relation: reader\n  object: auth_class:thing\n"
+            "  condition: {name: in_window, context: {until: '2027-01-01T00:00:00Z'}}\n",
+            "tuples.yaml:{after[1]}: (group:news#member, reader, auth_class:thing with in_window):"
+            " condition 'in_window': the parameter 'since' is missing",
+        ),
+        (
             "classes.yaml",
             "  more:\n    colour: red\n",
             "classes.yaml:{after[2]}: class more has the unknown key 'colour'",

@@ -54,6 +54,21 @@ INVALID = [
     ("tuples.yaml", "- user: user:local/admin\n", "- usr: user:local/admin\n", "tuples.yaml:{before[0]}: "),
     ("tuples.yaml", "until: ", "untill: ", "tuples.yaml:{before[6]}: "),
     ("tuples.yaml", "auth_class:sport_ro", "auth_class:sport/ro", "cannot be a class"),
+    (
+        "tuples.yaml",
+        "    name: valid_until",
+        "    name: in_window",
+        "tuples.yaml:{before[4]}: (user:partners/agency, reader, auth_class:news with in_window): condition"
+        " 'in_window': the parameter 'since' is missing",
+    ),
+    (
+        "tuples.yaml",
+        '    context:\n      until: "2027-07-01T00:00:00Z"\n',
+        "",
+        "tuples.yaml:{before[5]}: (user:partners/agency, reader, auth_class:news with valid_until): condition"
+        " 'valid_until': the parameter 'until' is missing",
+    ),
+    ("model.fga", "current_time: ", "moment: timestamp, current_time: ", "parameter 'moment' is missing"),
     ("tuples.yaml", "  relation: member", "  relation: [member", "tuples.yaml:"),
     (
         "classes.yaml",

@@ -69,6 +69,17 @@ class Conditions:
 
         Raises `ConditionFailed` when a declared parameter is missing or of another type, or CEL fails.
         """
+        values = self.bind(ref, context)
+        try:
+            result = self._programs[ref.name].eval(data=values)
+        except (RuntimeError, ValueError, TypeError, OverflowError) as error:  # what the binding cannot carry
+            raise ConditionFailed(f"condition '{ref.name}': {error}") from error
+        if result.type() != cel.Type.BOOL:
+            raise ConditionFailed(f"condition '{ref.name}': {result.value()}")
+        return bool(result.value())
+
+    def bind(self, ref: ConditionRef, context: Mapping[str, object]) -> dict[str, object]:
+        """The values of all parameters that the condition declares. Raises `ConditionFailed`."""
         condition = self._declared[ref.name]
         values: dict[str, object] = {}
         for name, kind in condition.parameters.items():
@@ -82,13 +93,7 @@ class Conditions:
                 values[name] = convert(kind, given)
             except ValueError as error:
                 raise ConditionFailed(f"condition '{ref.name}': parameter '{name}': {error}") from error
-        try:
-            result = self._programs[ref.name].eval(data=values)
-        except (RuntimeError, ValueError, TypeError, OverflowError) as error:  # what the binding cannot carry
-            raise ConditionFailed(f"condition '{ref.name}': {error}") from error
-        if result.type() != cel.Type.BOOL:
-            raise ConditionFailed(f"condition '{ref.name}': {result.value()}")
-        return bool(result.value())
+        return values
 
     def check_context(self, tuple_: Tuple) -> None:
         """Raise `InvalidTuple` unless the values a tuple fixes are of its condition's parameters."""

@@ -169,6 +169,12 @@ class Engine:
         """Why `check` answers as it does: what grants, or what is missing. Raises for bad names only."""
         return self.question(user, contextual=contextual, context=context).explain(relation, object)
 
+    def check_answerable(self, tuple_: Tuple, context: Mapping[str, object]) -> None:
+        """Raise `ConditionFailed` where the tuple and questions of this context together leave a parameter
+        of the tuple's condition out, or give one of another type."""
+        if tuple_.condition is not None:
+            self._conditions.bind(tuple_.condition, context)
+
     @cached_property
     def moments(self) -> tuple[datetime, ...]:
         """The timestamps that stored tuples' conditions carry, sorted: where answers may change with time.
