@@ -252,18 +252,13 @@ class HotFolder:
 
     def _begin_after(self, file: HotFile, now_ns: int, first: Entries | None = None) -> None:
         head = file.following
-        self._begin(
-            file.number + 1,
-            Head(head.base, head.ordinal, head.size_before, now_ns),
-            first,
-            file.end if first is not None else 0,
-        )
+        self._begin(file.number + 1, Head(head.base, head.ordinal, head.size_before, now_ns), first)
 
-    def _begin(self, number: int, head: Head, first: Entries | None = None, likely_bytes: int = 0) -> None:
+    def _begin(self, number: int, head: Head, first: Entries | None = None) -> None:
         """A new file, with its first entries if there are any, all of it durable."""
         path = self._path(number)
         fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, _MODE)
-        file = HotFile(number, path, fd, head, likely_bytes=likely_bytes, is_cut=True)
+        file = HotFile(number, path, fd, head)
         try:
             os.pwrite(fd, hot_head(head), 0)
             if first is None:

@@ -1,8 +1,4 @@
-"""One file of a hot log: records behind each other, and in the end an index, by which it is an object.
-
-Space is reserved ahead: to append within the file's size costs the disk a fraction of what it costs to make
-the file longer each time. What is reserved reads as zeros, and no record begins with those.
-"""
+"""One file of a hot log: records behind each other, and in the end an index, by which it is an object."""
 
 from __future__ import annotations
 
@@ -26,13 +22,12 @@ from store.streams.records import (
 )
 
 _READ_BYTES = 4 << 20
-_LEAST_RESERVED, _MOST_RESERVED = 64 << 10, 1 << 20
 
 
 @dataclass(slots=True, eq=False)
 class HotFile:
     """One file. `end`: behind its last good record. `lengths` is extended last: as many entries as it has
-    are there. `likely_bytes`: how long it will probably get. `is_cut`: nothing is behind its records."""
+    are there."""
 
     number: int
     path: Path
@@ -42,9 +37,6 @@ class HotFile:
     starts: list[int] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
     end: int = HOT_HEADER_BYTES
-    likely_bytes: int = 0
-    is_cut: bool = False
-    _reserved: int = 0
 
     @property
     def count(self) -> int:
@@ -84,29 +76,24 @@ class HotFile:
     def write(self, ids: list[int], entries: Sequence[bytes]) -> None:
         """Append entries, durably. Raises OSError; then nothing was appended."""
         written, found = record(ids, entries, self.end)
-        view = memoryview(written)
-        at = self.end
         try:
-            self._reserve(found.end)
-            while view:
-                done = os.pwrite(self.fd, view, at)
-                view, at = view[done:], at + done
+            self._put(written)
             os.fdatasync(self.fd)
         except OSError:
             # What was not acknowledged must not turn up later.
-            self._cut()
+            os.ftruncate(self.fd, self.end)
             raise
         self._take(found)
 
     def has_more(self) -> bool:
-        """Whether another process has begun to append; a few microseconds."""
-        return record_size(os.pread(self.fd, RECORD_HEADER_BYTES, self.end)) > 0
+        """Whether anything is behind the last good record; a few microseconds."""
+        return os.fstat(self.fd).st_size > self.end
 
     def read_on(self) -> None:
         """Take in records that another process wrote, once they are durable."""
         found, end = list[Record](), self.end
         while size_bytes := record_size(os.pread(self.fd, RECORD_HEADER_BYTES, end)):
-            left = os.fstat(self.fd).st_size - end
+            left = max(0, os.fstat(self.fd).st_size - end)
             data = memoryview(os.pread(self.fd, min(left, max(size_bytes, _READ_BYTES)), end))
             begin = end
             while (each := read_record(data, end - begin, end)) is not None:
@@ -121,8 +108,8 @@ class HotFile:
 
     def cut(self) -> None:
         """Cut off what a dead process left half written; with the log's lock held."""
-        if not self.is_cut or self.has_more():
-            self._cut()
+        if self.has_more():
+            os.ftruncate(self.fd, self.end)
 
     def finish(self) -> None:
         """Make a file that nothing is appended to any more an object of entries: not durable yet. It may be
@@ -131,7 +118,14 @@ class HotFile:
         # It may have become an object before, that nobody may write to.
         if os.pread(self.fd, len(tail) + 1, self.end) != tail:
             os.ftruncate(self.fd, self.end)
-            os.pwrite(self.fd, tail, self.end)
+            self._put(tail)
+
+    def _put(self, data: bytes) -> None:
+        """Write behind the last good record."""
+        view, at = memoryview(data), self.end
+        while view:
+            done = os.pwrite(self.fd, view, at)
+            view, at = view[done:], at + done
 
     def _take(self, found: Record) -> None:
         """Make the entries of a record known."""
@@ -139,19 +133,3 @@ class HotFile:
         self.starts.extend(found.starts)
         self.end = found.end
         self.lengths.extend(found.lengths)
-
-    def _reserve(self, until: int) -> None:
-        """Make the file long enough, and longer for what comes next."""
-        if until <= self._reserved:
-            return
-        more = min(max(until, _LEAST_RESERVED), _MOST_RESERVED)
-        self._reserved = max(until + more, self.likely_bytes)
-        try:
-            os.posix_fallocate(self.fd, self.end, self._reserved - self.end)
-        except OSError:
-            # A file system that cannot, or has not so much room: whether it has enough, writing will tell.
-            self._reserved = until
-
-    def _cut(self) -> None:
-        os.ftruncate(self.fd, self.end)
-        self._reserved, self.is_cut = self.end, True

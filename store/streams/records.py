@@ -5,7 +5,7 @@ A hot file is a header and records, one for each commit, whose checksums tell wh
     header   magic 8s | base q | ordinal q | size_before q | begun q | crc I
     record   crc I | body bytes I | count I | count x id q | count x length I | the entries
 
-Behind the records is nothing, or zeros. An object of entries is such a file with a tail:
+An object of entries is such a file with a tail:
 
     12 zeros | count x id q | count x start I | count x length I |
         magic 8s | count I | base q | ordinal q | size_before q | crc I
