@@ -15,6 +15,7 @@ from rich.table import Table
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
+from proxy.commands.failing import in_words
 from proxy.identity.clients import Client, check_client_id, parse_clients
 from proxy.identity.files import locked, write_shared
 from proxy.identity.principal import DELETE, READ, WRITE
@@ -30,6 +31,7 @@ from proxy.identity.secrets import (
 )
 
 CLIENTS_NAME = "clients.yaml"
+MOST_OVERLAP = 30 * 24 * 60
 
 app = typer.Typer(help="The clients of the built-in token endpoint.", no_args_is_help=True)
 
@@ -63,7 +65,9 @@ def add(
 @app.command()
 def rotate(
     client_id: str,
-    overlap: Annotated[int, typer.Option(help="Minutes for which the old secret still counts.")] = 0,
+    overlap: Annotated[
+        int, typer.Option(min=0, max=MOST_OVERLAP, help="Minutes for which the old secret still counts.")
+    ] = 0,
     password: Chosen = False,
     data: Data = DATA,
     policies: Policies = POLICIES,
@@ -73,7 +77,7 @@ def rotate(
         if client_id not in _clients(policies):
             raise ValueError(f"there is no client {client_id!r}")
         secret, hashed = _secret(client_id, password)
-        add_secret(data / SECRETS_NAME, client_id, hashed, int(time.time()), overlap_s=max(overlap, 0) * 60)
+        add_secret(data / SECRETS_NAME, client_id, hashed, int(time.time()), overlap_s=overlap * 60)
         forget_clear(data, client_id)
     _show(secret)
 
@@ -161,7 +165,7 @@ def refusals() -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError) as exc:
-        typer.echo(f"error: {exc}", err=True)
+        typer.echo(f"error: {in_words(exc)}", err=True)
         raise typer.Exit(1) from exc
 
 

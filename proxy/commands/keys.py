@@ -17,9 +17,11 @@ from proxy.identity.files import locked, write_private, write_shared
 
 app = typer.Typer(help="Opaque API keys.", no_args_is_help=True)
 
-File = Annotated[Path, typer.Option("--file", help="The keys file.")]
-Days = Annotated[int | None, typer.Option(min=1, help="Days until it expires; none: it has no end.")]
+MOST_DAYS = 36_500
 FILE = Path("data/keys.json")
+
+File = Annotated[Path, typer.Option("--file", help="The keys file.")]
+Days = Annotated[str, typer.Option(metavar="DAYS", help="Days until it expires; or none: it has no end.")]
 
 Keys = dict[str, ApiKey]
 
@@ -28,19 +30,21 @@ Keys = dict[str, ApiKey]
 def add(
     name: str,
     scope: Annotated[list[str] | None, typer.Option(help="read, write or delete; read if none.")] = None,
-    days: Days = 365,
+    days: Days = "365",
     file: File = FILE,
 ) -> None:
     """Add a key and print it, once."""
     with refusals():
-        typer.echo(_edit(file, lambda keys: add_key(keys, name, scope or ["read"], int(time.time()), days)))
+        ttl = days_of(days)
+        typer.echo(_edit(file, lambda keys: add_key(keys, name, scope or ["read"], int(time.time()), ttl)))
 
 
 @app.command()
-def refresh(name: str, days: Days = 365, file: File = FILE) -> None:
+def refresh(name: str, days: Days = "365", file: File = FILE) -> None:
     """Replace a key by a new one with the same scopes and print it, once."""
     with refusals():
-        typer.echo(_edit(file, lambda keys: refresh_key(keys, name, int(time.time()), days)))
+        ttl = days_of(days)
+        typer.echo(_edit(file, lambda keys: refresh_key(keys, name, int(time.time()), ttl)))
 
 
 @app.command()
@@ -60,6 +64,15 @@ def list_keys(file: File = FILE) -> None:
     for key in keys.values():
         end = "no end" if key.expires_s is None else datetime.fromtimestamp(key.expires_s, UTC).isoformat()
         typer.echo(f"{key.name}  {end}  {' '.join(sorted(spelled[scope] for scope in key.scopes))}")
+
+
+def days_of(text: str) -> int | None:
+    """The days that a key lives; None for "none". ValueError for what is neither."""
+    if text == "none":
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= MOST_DAYS):
+        raise ValueError(f"{text!r} is not a number of days, 1 to {MOST_DAYS}, or none")
+    return int(text)
 
 
 def add_key(keys: Keys, name: str, scopes: list[str], now_s: int, days: int | None) -> str:

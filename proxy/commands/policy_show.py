@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from proxy.commands.failing import in_words
 from proxy.errors import Error, InvalidSettings
 from proxy.policy.files import InvalidPolicy
 
@@ -35,7 +36,7 @@ def refusals() -> Iterator[None]:
         raise typer.Exit(1) from exc
     except (ValueError, OSError, Error) as exc:
         reason = getattr(exc, "reason", None)
-        typer.echo(f"error: {exc}{f' ({reason})' if reason else ''}", err=True)
+        typer.echo(f"error: {in_words(exc)}{f' ({reason})' if reason else ''}", err=True)
         raise typer.Exit(1) from exc
 
 

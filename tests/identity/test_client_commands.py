@@ -82,6 +82,13 @@ def test_rotate_with_overlap_keeps_the_old_secret_for_a_while(house: House) -> N
     assert old.expires_s == new.created_s + 300 and matches(old, house.secrets["viewer"])
 
 
+@pytest.mark.parametrize("minutes", ["-5", "43201", "100000000000000000000"])
+def test_an_overlap_is_at_most_a_month(house: House, minutes: str) -> None:
+    before = stored(house, "viewer")
+    assert run(house, "rotate", "viewer", "--overlap", minutes)[0] == 2
+    assert stored(house, "viewer") == before
+
+
 def test_a_chosen_password_is_stored_by_argon2(house: House) -> None:
     password = "a long enough one"
     assert run(house, "rotate", "viewer", "--password", typed=f"{password}\n{password}\n")[0] == 0

@@ -42,6 +42,21 @@ def test_refresh_replaces_the_key_and_delete_ends_it(tmp_path: Path) -> None:
     assert parse_keys_file(file.read_bytes()) == {}
 
 
+def test_a_key_need_not_end(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    for command in ("add", "refresh"):
+        status, token, _ = run_keys(file, command, "backup", "--days", "none")
+        assert status == 0 and parse_keys_file(file.read_bytes())[digest(token)].expires_s is None
+    assert "no end" in run_keys(file, "list")[1]
+
+
+@pytest.mark.parametrize("days", ["0", "-1", "36501", "99999999999", "", "1.5", "never", "²"])
+def test_days_are_a_number_of_them_or_none(tmp_path: Path, days: str) -> None:
+    file = tmp_path / "keys.json"
+    status, _, err = run_keys(file, "add", "backup", "--days", days)
+    assert status == 1 and "1 to 36500" in err and not file.exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -63,10 +78,12 @@ def test_refusals_change_nothing(tmp_path: Path, arguments: tuple[str, ...], mes
 def test_the_keyring_is_made_once_rotated_and_never_shown(tmp_path: Path) -> None:
     def run(*arguments: str) -> tuple[int, str]:
         result = CliRunner().invoke(keyring.app, [*arguments, "--data", str(tmp_path)])
-        return result.exit_code, result.stdout
+        return result.exit_code, result.output
 
+    path = tmp_path / "keyring.json"
+    assert run("show") == (1, f"error: {path}: no such file or directory\n")
     assert run("create")[0] == 0
-    assert run("create")[0] == 1
+    assert run("create") == (1, f"error: {path}: file exists\n")
     for purpose in PURPOSES:
         assert run("rotate", purpose)[0] == 0
     made = Keyring.load(tmp_path / "keyring.json")

@@ -47,6 +47,13 @@ def test_a_failing_test_is_named(folder: Path) -> None:
     assert "user:local/newsroom can_read of auth_class:news" in found.stderr
 
 
+def test_a_folder_without_tests_is_told_in_words(folder: Path) -> None:
+    (folder / "store.fga.yaml").unlink()
+    found = run(folder, "test")
+    assert found.exit_code == 1
+    assert found.stderr == f"error: {folder / 'store.fga.yaml'}: no such file or directory\n"
+
+
 INVALID = [
     ("model.fga", "define can_read: reader or admin", "define can_read: raeder", "model.fga:"),
     ("model.fga", "define can_grant", "define can_give", "must define can_grant"),
