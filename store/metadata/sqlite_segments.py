@@ -93,8 +93,10 @@ def _with_objects(
     objects = cache.rows(connection, {record[3]: record[4] for record in records})
     # Many segments share an init object: so few are read as they are now.
     inits = by_number(connection, {record[5] for record in records} - {None})
+    # A named tuple's own constructor would take as long as all else here.
+    made = tuple.__new__
     return [
-        SegmentRow(start, stop, document, objects[version], None if init is None else inits[init])
+        made(SegmentRow, (start, stop, document, objects[version], None if init is None else inits[init]))
         for start, stop, document, version, _, init in records
     ]
 
