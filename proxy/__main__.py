@@ -59,15 +59,16 @@ def serve(
     Settings are environment variables TAMS_* and a TOML file, TAMS_CONFIG or tams.toml; `tams-proxy config`
     shows them. SIGHUP has them, the policy and the certificate read again; SIGTERM stops in good order.
     """
-    from proxy.app import load_settings, run
+    from proxy.app import SettingsFiles, load_settings, run
 
+    files = SettingsFiles()
     chosen: dict[str, object] = {} if workers is None else {"workers": workers}
     if demo:
         # Both ways of logging in are in the specification; outside a demonstration they are a choice.
         chosen |= {"demo": True, "allow_basic": True, "allow_url_token": True}
 
     def read() -> Settings:
-        return load_settings().model_copy(update=chosen)
+        return load_settings(files).model_copy(update=chosen)
 
     try:
         sys.exit(run(read(), read, lambda text: typer.echo(text, err=True)))

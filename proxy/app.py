@@ -59,6 +59,7 @@ from store.events.admission import deciding
 from store.events.desk import Desk as Desk
 from store.events.desk import open_desk as open_desk
 from store.exposition import CONTENT_TYPE, Alone, Exposition, Source, Together, measured, of_server
+from store.files import SettingsFiles as SettingsFiles
 from store.http import utc_now
 from store.keeping import Backends
 from store.logs import lines
@@ -282,12 +283,19 @@ def opened(settings: Settings, process: Process) -> AbstractAsyncContextManager[
     return mounted(settings, lambda each: run_proxy(each, process if each is settings else None))
 
 
-def load_settings() -> Settings:
-    """The settings of this process. Raises `InvalidSettings` with every problem."""
+def load_settings(files: SettingsFiles | None = None) -> Settings:
+    """The settings of this process; `files` when they are read again. Raises `InvalidSettings` with every
+    problem."""
+    files = files or SettingsFiles()
     try:
-        return parse(Settings)
+        found = parse(Settings, files=files)
+        # A policy folder that counted once is as good as named: the shipped policy never takes its place.
+        known = {"policies": found.policies} if files.met(found.policies) else {}
+        return found.model_copy(update=known)
     except store.settings.InvalidSettings as exc:
         raise InvalidSettings(exc.problems) from exc
+    except OSError as exc:
+        raise InvalidSettings([f"TAMS_POLICIES: {exc}"]) from exc
 
 
 def run(settings: Settings, read: Callable[[], Settings], tell: Callable[[str], None]) -> int:

@@ -123,7 +123,8 @@ class ProxySettings(BaseModel):
         description="A secret that the keyring is derived from where there is none yet, the same everywhere.",
     )
     policies: Path = Field(
-        default=Path("policies"), description="The policy folder; the shipped one where there is none."
+        default=Path("policies"),
+        description="The policy folder; the shipped one where none is named and there is none.",
     )
     openfga: OpenFgaOptions = Field(
         default=OpenFgaOptions(), description="The OpenFGA server that decides, instead of the one inside."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Mapping
 from importlib import resources
@@ -25,6 +26,9 @@ class Placed(Protocol):
     @property
     def policies(self) -> Path: ...
 
+    @property
+    def model_fields_set(self) -> set[str]: ...
+
 
 class Startable(Placed, Protocol):
     """The settings that a first start goes by."""
@@ -46,9 +50,19 @@ class Startable(Placed, Protocol):
 
 
 def policy_folder(settings: Placed) -> Path:
-    """The operator's policy folder, or the shipped one where there is none."""
-    if settings.policies.is_dir():
-        return settings.policies
+    """The operator's policy folder, or the shipped one where none is named and none is there.
+
+    Raises `InvalidSettings` for one that is named and is not there: the shipped policy may allow what that
+    one forbids.
+    """
+    named = settings.policies
+    try:
+        if named.is_dir():
+            return named
+        if "policies" in settings.model_fields_set or os.path.lexists(named):
+            raise InvalidSettings([f"TAMS_POLICIES: {named} is no folder"])
+    except OSError as exc:
+        raise InvalidSettings([f"TAMS_POLICIES: {exc}"]) from exc
     shipped = resources.files("policies")
     return Path(str(shipped))
 
@@ -66,6 +80,7 @@ def first_start(settings: Startable) -> dict[str, str]:
     Returns the secrets that were made. Raises `InvalidSettings` for files that cannot be used.
     """
     check_rules(RULES)
+    folder = policy_folder(settings)
     path = settings.data / "keyring.json"
     now_s = int(time.time())
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -81,7 +96,7 @@ def first_start(settings: Startable) -> dict[str, str]:
             _create(path, now_s, None if secret is None else secret.get_secret_value().encode())
         if not settings.demo or not settings.token_endpoint:
             return {}
-        clients = parse_clients((policy_folder(settings) / "clients.yaml").read_bytes())
+        clients = parse_clients((folder / "clients.yaml").read_bytes())
         return provision(settings.data, list(clients), now_s)
     except (OSError, ValueError) as exc:
         raise InvalidSettings([str(exc)]) from exc

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from store import __version__, upkeep
+from store.files import SettingsFiles
 from store.settings import InvalidSettings, StoreSettings, parse, parse_shared
 from store.tools import commands as tools
 
@@ -65,9 +66,11 @@ def serve(
     from store.serve import Service
     from store.serve import serve as run
 
+    files = SettingsFiles()
+
     def read() -> StoreSettings:
         chosen = {} if workers is None else {"workers": workers}
-        return parse(StoreSettings).model_copy(update=chosen)
+        return parse(StoreSettings, files=files).model_copy(update=chosen)
 
     try:
         settings = read()

@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Final
-
-from dotenv import dotenv_values
 
 NAMES: Final = {
     "HOST": "TAMS_HOST",
@@ -31,12 +28,9 @@ _TRUE: Final = ("1", "true", "yes", "on")
 _OURS: Final = ("TAMS_", *NAMES, *LISTS, "DEBUG", "S3_")
 
 
-def from_file(path: Path) -> dict[str, str]:
-    """What a `.env` file sets that is ours, by either name; nothing where there is no such file."""
-    if not path.is_file():
-        return {}
-    found = dotenv_values(path, interpolate=False)
-    return {name: value for name, value in found.items() if value is not None and name.startswith(_OURS)}
+def chosen(found: Mapping[str, str]) -> dict[str, str]:
+    """What of a `.env` file is ours, by either name; it may be there for others too."""
+    return {name: value for name, value in found.items() if name.startswith(_OURS)}
 
 
 def translated(given: Mapping[str, str]) -> dict[str, str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -24,14 +23,15 @@ from pydantic import (
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
-    TomlConfigSettingsSource,
 )
 
 from store import older
 from store.events.addresses import Addresses
+from store.files import SettingsFiles
 from store.keeping import PREFIX, Backends, BackendSettings, UrlSettings, VastSettings
 from store.kvconfig import InvalidStores, imported
 from store.rate import Rate
@@ -198,32 +198,38 @@ class StoreSettings(BaseSettings):
         return [*StoreSettings.backends(self), archive.config(self.data)]
 
 
-def parse(settings: type[S], environ: Mapping[str, str] | None = None) -> S:
+def parse(
+    settings: type[S], environ: Mapping[str, str] | None = None, files: SettingsFiles | None = None
+) -> S:
     """The settings that an environment (this process's by default), its `.env` file and its TOML file make.
 
+    `files`: those of an earlier call, when settings are read again; what it read has still to be there.
     Raises `InvalidSettings` with every problem, unknown `TAMS_*` names among them.
     """
     given = environment() if environ is None else dict(environ)
+    files = files or SettingsFiles()
     try:
-        given = older.from_file(Path(given.pop(ENV_FILE, ".env"))) | given
+        given = older.chosen(files.variables(given.pop(ENV_FILE, None), ".env")) | given
         given.pop(ENV_FILE, None)
         said = older.translated(given)
     except (OSError, ValueError) as exc:
         raise InvalidSettings([f"{ENV_FILE} or a variable of an older deployment: {exc}"]) from exc
     given |= {name: said[name] for name in said if name in given or _field(name) in settings.model_fields}
-    path = Path(given.pop(CONFIG, "tams.toml"))
+    named = given.pop(CONFIG, None)
     problems = _unknown(settings, given)
     if STORES in given and f"{PREFIX}STORAGE_BACKENDS" not in given:
         problems += _import_stores(given)
     try:
-        chosen = _with_sources(settings, given, path)()
+        chosen = _with_sources(settings, given, files.toml(named, "tams.toml"))()
     except ValidationError as exc:
         problems += [_problem(error) for error in exc.errors(include_url=False)]
     except SettingsError as exc:
         field = re.search(r'field "(\w+)"', str(exc))
         problems.append(f"{PREFIX}{field[1].upper()}: must be JSON" if field else str(exc))
-    except tomllib.TOMLDecodeError as exc:
-        problems.append(f"{CONFIG}: {path}: {exc}")
+    except OSError as exc:
+        problems.append(f"{CONFIG}: {exc}")
+    except ValueError as exc:
+        problems.append(f"{CONFIG}: {named or 'tams.toml'}: {exc}")
     if problems:
         raise InvalidSettings(problems)
     return chosen
@@ -273,7 +279,7 @@ def environment() -> dict[str, str]:
     return dict(os.environ)
 
 
-def _with_sources(settings: type[S], given: Mapping[str, str], path: Path) -> type[S]:
+def _with_sources(settings: type[S], given: Mapping[str, str], filed: dict[str, Any]) -> type[S]:
     class Env(EnvSettingsSource):
         def _load_env_vars(self) -> Mapping[str, str | None]:
             return {name.lower(): value for name, value in given.items()}
@@ -283,8 +289,7 @@ def _with_sources(settings: type[S], given: Mapping[str, str], path: Path) -> ty
         def settings_customise_sources(
             cls, settings_cls: type[BaseSettings], **_: PydanticBaseSettingsSource
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            file = TomlConfigSettingsSource(settings_cls, path)
-            return Env(settings_cls), file
+            return Env(settings_cls), InitSettingsSource(settings_cls, filed)
 
     Sourced.__name__ = settings.__name__
     return Sourced

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from proxy.app import Settings
+from proxy.app import Settings, load_settings
+from proxy.errors import InvalidSettings as Unusable
+from proxy.start import policy_folder
+from store.files import SettingsFiles
 from store.settings import InvalidSettings, parse
 
 
@@ -17,7 +21,7 @@ def problems(environ: dict[str, str]) -> str:
 
 
 def test_defaults_need_nothing(tmp_path: Path) -> None:
-    settings = parse(Settings, {"TAMS_CONFIG": str(tmp_path / "none.toml")})
+    settings = parse(Settings, {"TAMS_CONFIG": os.devnull})
     assert settings.base_url() == "http://127.0.0.1:8000"
     assert [backend.default for backend in settings.backends()] == [True]
 
@@ -60,6 +64,72 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
     file = tmp_path / "tams.toml"
     file.write_text("port = = 1")
     assert "TAMS_CONFIG" in problems({"TAMS_CONFIG": str(file)})
+
+
+@pytest.mark.parametrize("name", ["TAMS_CONFIG", "TAMS_ENV_FILE"])
+@pytest.mark.parametrize("value", ["gone/tams.toml", "", ".", "latin-1"])
+def test_a_named_file_that_cannot_be_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "latin-1").write_bytes('name = "Caf\xe9"\n'.encode("latin-1"))
+    assert name in problems({name: value})
+
+
+@pytest.mark.parametrize("name", ["tams.toml", ".env"])
+def test_a_file_that_leads_nowhere_is_not_taken_for_an_absent_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).symlink_to("gone")
+    assert "No such file" in problems({})
+    (tmp_path / name).unlink()
+    (tmp_path / name).mkdir()
+    assert "Is a directory" in problems({})
+
+
+@pytest.mark.parametrize(("name", "text"), [("tams.toml", "documentation = false"), (".env", "PORT=9001")])
+def test_a_file_that_counted_has_to_be_there_when_settings_are_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, text: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = SettingsFiles()
+    absent = parse(Settings, {}, files).model_dump()
+    (tmp_path / name).write_text(text)
+    assert parse(Settings, {}, files).model_dump() != absent
+    (tmp_path / name).unlink()
+    with pytest.raises(InvalidSettings, match="No such file"):
+        parse(Settings, {}, files)
+    assert parse(Settings, {}, SettingsFiles()).model_dump() == absent
+
+
+def test_only_a_policy_folder_that_nobody_named_may_be_absent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shipped = policy_folder(parse(Settings, {}))
+    assert (shipped / "model.fga").is_file()
+    for value in ("named", "policies"):
+        monkeypatch.setenv("TAMS_POLICIES", value)
+        with pytest.raises(Unusable, match="TAMS_POLICIES: .* is no folder"):
+            policy_folder(load_settings())
+    monkeypatch.delenv("TAMS_POLICIES")
+    (tmp_path / "policies").symlink_to("gone")
+    with pytest.raises(Unusable, match="policies is no folder"):
+        policy_folder(load_settings())
+
+
+def test_a_policy_folder_that_counted_is_never_replaced_by_the_shipped_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = SettingsFiles()
+    shipped = policy_folder(load_settings(files))
+    (tmp_path / "policies").mkdir()
+    assert policy_folder(load_settings(files)) == Path("policies") != shipped
+    (tmp_path / "policies").rename(tmp_path / "moved")
+    with pytest.raises(Unusable, match="policies is no folder"):
+        policy_folder(load_settings(files))
 
 
 def test_secrets_are_masked_when_shown() -> None:

@@ -131,7 +131,7 @@ def _served(folder: Path, name: str, arguments: list[str]) -> Iterator[str]:
         "TAMS_DATA": str(folder / name),
         "TAMS_POLICIES": str(folder / "policies"),
         "TAMS_API_KEYS": str(folder / "keys.json"),
-        "TAMS_CONFIG": str(folder / "none.toml"),
+        "TAMS_CONFIG": os.devnull,
         "TAMS_LOG_FORMAT": "json",
     }
     with process(arguments, environ, port):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import stat
 import subprocess
@@ -123,7 +124,7 @@ def test_variables_are_settings(path: Path) -> None:
         for env in environments(document):
             ours = {name: value for name, value in env.items() if name.startswith("TAMS_")}
             filled = {name: re.sub(r"\$\{\w+:-(\w+)\}", r"\1", value) for name, value in ours.items()}
-            assert parse(Settings, {**filled, "TAMS_CONFIG": "none.toml"})
+            assert parse(Settings, {**filled, "TAMS_CONFIG": os.devnull})
 
 
 @pytest.mark.parametrize("path", COMPOSE, ids=lambda path: path.stem)

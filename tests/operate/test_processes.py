@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
+from tests.bench.servers import ROOT
 from tests.installed import binary
 from tests.operate.load import Load
 from tests.operate.processes import Served, free_port, nginx, until
@@ -94,6 +97,24 @@ def test_changed_settings_are_in_force_after_a_reload_and_wrong_ones_never(tmp_p
         until(lambda: "read again and are in force" in served.log, "reloaded")
         assert "the changed setting limits counts after a restart" in served.log
         assert served.asked("/ready") == 200
+    finally:
+        served.stop()
+
+
+@pytest.mark.parametrize("lost", ["tams.toml", "policies"])
+def test_a_reload_never_falls_back_to_defaults(tmp_path: Path, lost: str) -> None:
+    shutil.copytree(ROOT / "policies", tmp_path / "policies")
+    (tmp_path / "tams.toml").write_text("documentation = false\n")
+    served = Served(tmp_path)
+    served.start()
+    try:
+        (tmp_path / lost).rename(tmp_path / "moved")
+        served.process.send_signal(signal.SIGHUP)
+        until(lambda: "Nothing was reloaded" in served.log, "refused")
+        assert httpx.get(f"{served.url}/docs").status_code == 401
+        (tmp_path / "moved").rename(tmp_path / lost)
+        served.process.send_signal(signal.SIGHUP)
+        until(lambda: "read again and are in force" in served.log, "reloaded")
     finally:
         served.stop()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -128,7 +129,7 @@ def environment(folder: Path, **settings: Any) -> dict[str, str]:
         "public_url": URL,
         "demo": True,
         "storage_backends": backends,
-        "config": folder / "none.toml",
+        "config": os.devnull,
         **settings,
     }
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -156,7 +157,7 @@ def test_names_of_the_other_server_s_environment(tmp_path: Path) -> None:
     file = tmp_path / "stores.yaml"
     file.write_text(EXAMPLE)
     environ = {
-        "TAMS_CONFIG": str(tmp_path / "none.toml"),
+        "TAMS_CONFIG": os.devnull,
         "TOKENS_FILE": "/run/tokens.json",
         "LOG_LEVEL": "WARNING",
         "STORAGE_CONFIG": str(file),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -21,7 +22,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Any:
 
     def _run(emulator: Any, *words: str, **given: str) -> tuple[int, str]:
         for name, value in {
-            "CONFIG": str(tmp_path / "none.toml"),
+            "CONFIG": os.devnull,
             "VAST__ENDPOINTS": f'["{emulator.endpoint}"]',
             "VAST__BUCKET": emulator.bucket,
             "VAST__DB_SCHEMA": SCHEMA,
@@ -88,7 +89,7 @@ def test_the_doctor_fails_where_the_metadata_could_not_be_kept(
 
 
 def test_settings_that_name_no_cluster_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    monkeypatch.setenv("TAMS_CONFIG", str(tmp_path / "none.toml"))
+    monkeypatch.setenv("TAMS_CONFIG", os.devnull)
     result = CliRunner().invoke(app, ["doctor"])
     assert result.exit_code == 2
     assert "TAMS_VAST__ENDPOINTS" in result.output
