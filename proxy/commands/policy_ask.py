@@ -19,7 +19,7 @@ from proxy.commands.token import URL, clear_secret, fetch
 from proxy.identity.clients import parse_clients
 from proxy.policy.embedded.explain import Explanation
 from proxy.policy.embedded.tuples import Tuple
-from proxy.policy.files import CLIENTS, LOCAL, Policy, load, time_context
+from proxy.policy.files import CLIENTS, LOCAL, Policy, check_class, load, time_context
 from proxy.policy.local import SERVICE, memberships
 
 ACTIONS = {"read": "can_read", "write": "can_write", "delete": "can_delete", "grant": "can_grant"}
@@ -76,7 +76,7 @@ def who_can(
         policy = load(policies)
         relation, context = _relation(action), time_context(_moment(at))
         filters = ["user", "group#member"]
-        engine, object_ = policy.engine, f"auth_class:{name}"
+        engine, object_ = policy.engine, f"auth_class:{check_class(name)}"
         able = engine.list_users(object_, relation, filters, context=context)
         denied = engine.list_users(object_, "is_denied", filters, context=context)
         admins = engine.list_users(SERVICE, "can_administer", filters, context=context)
@@ -136,11 +136,11 @@ def explain(
     with refusals():
         asked, relation = _question(policies, who, group, at), _relation(action)
         if classes is not None:
-            names = [each for each in classes.split(",") if each]
+            names = [check_class(each) for each in classes.split(",") if each]
         elif what.partition("/")[0] in KINDS and "/" in what:
             names = look_up(url, fetch(url, client, clear_secret(data, client), [])["access_token"], what)
         else:
-            names = [what]
+            names = [check_class(what)]
         admin = asked.explain("can_administer", SERVICE)
         found = {name: asked.explain(relation, f"auth_class:{name}") for name in names}
         shut = {name: asked.explain("is_denied", f"auth_class:{name}") for name in names}

@@ -366,6 +366,13 @@ def _warnings(
         yield f"{CLASSES}: class {name} of {TUPLES} is not described"
 
 
+def check_class(name: str) -> str:
+    """The name, which can be a class's. ValueError otherwise."""
+    if not _CLASS.fullmatch(name):
+        raise ValueError(_not_a_class(name))
+    return name
+
+
 def _not_a_class(name: str) -> str:
     return f"{name!r} cannot be a class; use 1 to 128 of A-Z a-z 0-9 _ . -"
 

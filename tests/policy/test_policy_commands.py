@@ -217,6 +217,16 @@ def test_explain_shows_the_chain_or_what_is_missing(
     assert answer(folder, "explain", who, action, what, *more)["allowed"] is allowed
 
 
+@pytest.mark.parametrize(
+    "words", [("segments/x",), ("*",), ("",), ("flows/1", "--classes", "news,a b"), ("a:b",)]
+)
+def test_what_is_no_class_is_not_explained(folder: Path, words: tuple[str, ...]) -> None:
+    asked = [run(folder, "explain", "newsroom", "read", *words)]
+    asked += [run(folder, "who-can", "read", *words)] if len(words) == 1 else []
+    for found in asked:
+        assert (found.exit_code, found.stdout) == (1, "") and "cannot be a class" in found.stderr
+
+
 def test_an_unknown_action_is_refused(folder: Path) -> None:
     found = run(folder, "explain", "newsroom", "destroy", "news")
     assert (found.exit_code, "no action" in found.stderr) == (1, True)
