@@ -148,9 +148,10 @@ class Plain(Held):
         return list(found[start : start + PAGE]), headers
 
     async def _list(self, request: Request) -> Response:
-        found = self.listed(_kind(request), dict(request.query_params))
-        page, headers = self._page(request, found)
-        return self._json(page, headers=headers)
+        kind = _kind(request)
+        page, headers = self._page(request, self.listed(kind, dict(request.query_params)))
+        one = self.flow if kind == "flows" else self.source
+        return self._json([one(name) for name in page], headers=headers)
 
     async def _source(self, request: Request) -> Response:
         return self._json(self.source(request.path_params["id"]))

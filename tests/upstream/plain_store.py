@@ -94,12 +94,11 @@ class Held:
             found["source_collection"] = list(members.values())
         return {**found, "collected_by": list(parents)} if parents else found
 
-    def listed(self, kind: str, query: Mapping[str, str]) -> list[Document]:
-        """Flows or sources, oldest first. A filter by tag compares one plain value; what this version has no
-        filter for is passed over."""
-        names = self.flows if kind == "flows" else self.sources
-        one = self.flow if kind == "flows" else self.source
-        return [found for found in map(one, list(names)) if _passes(found, query)]
+    def listed(self, kind: str, query: Mapping[str, str]) -> list[str]:
+        """The ids of flows or sources, oldest first. A filter by tag compares one plain value; what this
+        version has no filter for is passed over."""
+        held = self.flows if kind == "flows" else self.sources
+        return [name for name, found in held.items() if _passes(found, query)]
 
     def referring(self, name: str) -> list[str]:
         """The flows that use an object."""
