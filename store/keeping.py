@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
 from store.media.config import Chain, FilesConfig, KeyFiles, S3Config
 from store.media.sigv4 import Keys
@@ -16,13 +16,23 @@ PREFIX = "TAMS_"
 Backends = list[FilesConfig | S3Config]
 Seconds = Annotated[int, Field(ge=1)]
 
+_CREDENTIALS = {
+    "access_key": ("secret_key",),
+    "secret_key": ("access_key",),
+    "session_token": ("access_key", "secret_key"),
+    "access_key_file": ("secret_key_file",),
+    "secret_key_file": ("access_key_file",),
+    "session_token_file": ("access_key_file", "secret_key_file"),
+}
+"""Which other settings each credential of S3 is nothing without."""
+
 
 class BackendSettings(Section):
     """A storage backend. `type` files keeps objects in `folder`, s3 in `bucket`, memory (for tests) nowhere
     that outlives the process.
 
     Credentials of S3: `access_key` and `secret_key` here or, better, in files named by
-    `access_key_file` and `secret_key_file`; without either, the AWS chain.
+    `access_key_file` and `secret_key_file`; without either, the AWS chain. Half of a pair is refused.
     """
 
     id: str
@@ -50,6 +60,19 @@ class BackendSettings(Section):
     secret_key_file: Path | None = None
     session_token_file: Path | None = None
     profile: str | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        # Half a key would quietly become whatever the AWS chain finds.
+        given = [name for name in _CREDENTIALS if getattr(self, name) is not None]
+        missing = sorted({each for name in given for each in _CREDENTIALS[name]} - set(given))
+        if missing:
+            raise ValueError("; ".join(f"{name} is missing" for name in missing))
+        if "access_key" in given and "access_key_file" in given:
+            raise ValueError("access_key and access_key_file are both given")
+        if given and self.profile is not None:
+            raise ValueError(f"profile is of no use beside {given[0]}")
+        return self
 
     def config(self, data: Path) -> FilesConfig | S3Config:
         """As the media backends take it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -58,6 +59,36 @@ def test_lists_are_json_in_the_environment() -> None:
     settings = parse(Settings, {"TAMS_STORAGE_BACKENDS": backend})
     assert settings.storage_backends[0].bucket == "media"
     assert "TAMS_STORAGE_BACKENDS" in problems({"TAMS_STORAGE_BACKENDS": "[{"}).upper()
+
+
+KEYS = ("access_key", "secret_key", "session_token")
+KEY_FILES = tuple(f"{name}_file" for name in KEYS)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (("access_key",), "secret_key is missing"),
+        (("secret_key",), "access_key is missing"),
+        (("session_token",), "access_key is missing; secret_key is missing"),
+        (("access_key_file",), "secret_key_file is missing"),
+        (("session_token_file", "secret_key_file"), "access_key_file is missing"),
+        (("access_key", "secret_key_file"), "access_key_file is missing; secret_key is missing"),
+        (("access_key", "secret_key", "access_key_file", "secret_key_file"), "both given"),
+        (("access_key", "secret_key", "profile"), "profile is of no use"),
+    ],
+)
+def test_half_of_a_key_is_not_taken_for_none(said: tuple[str, ...], told: str) -> None:
+    backend = {"id": "0f2b2b6c-6c0a-4d3f-9a54-0a1b2c3d4e5f", "type": "s3", "bucket": "media"}
+    found = problems({"TAMS_STORAGE_BACKENDS": json.dumps([backend | {name: "canary" for name in said}])})
+    assert "TAMS_STORAGE_BACKENDS" in found and told in found and "canary" not in found
+
+
+@pytest.mark.parametrize("said", [(), ("profile",), KEYS, KEYS[:2], KEY_FILES])
+def test_whole_keys_and_none_are_taken(said: tuple[str, ...]) -> None:
+    backend = {"id": "0f2b2b6c-6c0a-4d3f-9a54-0a1b2c3d4e5f", "type": "s3", "bucket": "media"}
+    backends = json.dumps([backend | {name: "canary" for name in said}])
+    assert len(parse(Settings, {"TAMS_STORAGE_BACKENDS": backends}).backends()) == 1
 
 
 def test_a_broken_file_is_named(tmp_path: Path) -> None:
