@@ -16,6 +16,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from proxy.commands.failing import in_words
+from proxy.commands.places import Data, Policies, data_of, editing, policies_of
+from proxy.errors import InvalidSettings
 from proxy.identity.clients import Client, check_client_id, parse_clients
 from proxy.identity.files import locked, write_shared
 from proxy.identity.principal import DELETE, READ, WRITE
@@ -35,10 +37,7 @@ MOST_OVERLAP = 30 * 24 * 60
 
 app = typer.Typer(help="The clients of the built-in token endpoint.", no_args_is_help=True)
 
-Data = Annotated[Path, typer.Option("--data", help="The data folder, where hashes of secrets are.")]
-Policies = Annotated[Path, typer.Option("--policies", help="The policy folder, where clients.yaml is.")]
 Chosen = Annotated[bool, typer.Option("--password", help="Ask for a password instead of making a secret.")]
-DATA, POLICIES = Path("data"), Path("policies")
 
 
 @app.command()
@@ -47,18 +46,19 @@ def add(
     group: Annotated[list[str] | None, typer.Option(help="A group of the policy; may be repeated.")] = None,
     scope: Annotated[list[str] | None, typer.Option(help="A scope; read, write and delete if none.")] = None,
     password: Chosen = False,
-    data: Data = DATA,
-    policies: Policies = POLICIES,
+    data: Data = None,
+    policies: Policies = None,
 ) -> None:
     """Add a client and print its secret, once."""
     scopes = scope if scope else [READ, WRITE, DELETE]
     with refusals():
-        path = policies / CLIENTS_NAME
-        with locked(path):
+        known = data_of(data) / SECRETS_NAME
+        with editing(policies) as folder, locked(folder / CLIENTS_NAME):
+            path = folder / CLIENTS_NAME
             changed = with_client(_text(path), client_id, group or [], scopes)
             secret, hashed = _secret(client_id, password)
             write_shared(path, changed.encode())
-        add_secret(data / SECRETS_NAME, client_id, hashed, int(time.time()))
+        add_secret(known, client_id, hashed, int(time.time()))
     _show(secret)
 
 
@@ -69,36 +69,38 @@ def rotate(
         int, typer.Option(min=0, max=MOST_OVERLAP, help="Minutes for which the old secret still counts.")
     ] = 0,
     password: Chosen = False,
-    data: Data = DATA,
-    policies: Policies = POLICIES,
+    data: Data = None,
+    policies: Policies = None,
 ) -> None:
     """Give a client a new secret and print it, once."""
     with refusals():
-        if client_id not in _clients(policies):
+        if client_id not in _clients(policies_of(policies)):
             raise ValueError(f"there is no client {client_id!r}")
+        folder = data_of(data)
         secret, hashed = _secret(client_id, password)
-        add_secret(data / SECRETS_NAME, client_id, hashed, int(time.time()), overlap_s=overlap * 60)
-        forget_clear(data, client_id)
+        add_secret(folder / SECRETS_NAME, client_id, hashed, int(time.time()), overlap_s=overlap * 60)
+        forget_clear(folder, client_id)
     _show(secret)
 
 
 @app.command()
-def remove(client_id: str, data: Data = DATA, policies: Policies = POLICIES) -> None:
+def remove(client_id: str, data: Data = None, policies: Policies = None) -> None:
     """Remove a client, its secrets and with them its tokens."""
     with refusals():
-        path = policies / CLIENTS_NAME
-        with locked(path):
+        kept = data_of(data)
+        with editing(policies) as folder, locked(folder / CLIENTS_NAME):
+            path = folder / CLIENTS_NAME
             write_shared(path, without_client(_text(path), client_id).encode())
-        remove_secrets(data / SECRETS_NAME, client_id)
-        forget_clear(data, client_id)
+        remove_secrets(kept / SECRETS_NAME, client_id)
+        forget_clear(kept, client_id)
     typer.echo(f"removed {client_id}")
 
 
 @app.command("list")
-def list_clients(data: Data = DATA, policies: Policies = POLICIES) -> None:
+def list_clients(data: Data = None, policies: Policies = None) -> None:
     """List the clients, their groups and scopes."""
     with refusals():
-        clients, secrets = _clients(policies), read_secrets(data / SECRETS_NAME)
+        clients, secrets = _clients(policies_of(policies)), read_secrets(data_of(data) / SECRETS_NAME)
     table = Table("client", "groups", "scopes", "secrets", box=None)
     for client in clients.values():
         count = len(secrets.get(client.id, ()))
@@ -164,6 +166,9 @@ def refusals() -> Iterator[None]:
     """Turns what the files refuse into a message and exit status 1."""
     try:
         yield
+    except InvalidSettings as exc:
+        typer.echo("The settings cannot be used:\n  " + "\n  ".join(exc.problems), err=True)
+        raise typer.Exit(2) from exc
     except (ValueError, OSError) as exc:
         typer.echo(f"error: {in_words(exc)}", err=True)
         raise typer.Exit(1) from exc

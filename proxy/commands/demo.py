@@ -11,6 +11,8 @@ import httpx
 import typer
 from rich.console import Console
 
+from proxy.commands.clients import refusals
+from proxy.commands.places import Data, data_of
 from proxy.commands.token import URL, clear_secret
 from proxy.demo.client import Client, Refused
 from proxy.demo.ingest import Programme
@@ -27,7 +29,7 @@ TAI_AHEAD_S = 37
 
 def demo(
     url: Annotated[str, typer.Option(help="Where the server says that it is.")] = URL,
-    data: Annotated[Path, typer.Option(help="The server's data folder, for clients.secret.")] = Path("data"),
+    data: Data = None,
     segments: Annotated[int, typer.Option(min=2, max=300, help="How many segments, of 2 s each.")] = 30,
 ) -> None:
     """Show one team's media kept from another, on a running server.
@@ -45,7 +47,8 @@ def demo(
     Every run makes flows of its own, and leaves them there. Exit status: 0, all
     went as it should; 1, something did not; 2, it could not be tried.
     """
-    secrets = _secrets(data)
+    with refusals():
+        secrets = _secrets(data_of(data))
     console = Console()
     report = Report(console)
     now = datetime.now(UTC)

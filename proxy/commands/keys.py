@@ -12,15 +12,15 @@ from typing import Annotated
 import typer
 
 from proxy.commands.clients import refusals
+from proxy.commands.places import keys_file_of
 from proxy.identity.apikeys import SCOPES, ApiKey, dump_keys_file, new_key, parse_keys_file
 from proxy.identity.files import locked, write_private, write_shared
 
 app = typer.Typer(help="Opaque API keys.", no_args_is_help=True)
 
 MOST_DAYS = 36_500
-FILE = Path("data/keys.json")
 
-File = Annotated[Path, typer.Option("--file", help="The keys file.")]
+File = Annotated[Path | None, typer.Option("--file", help="The keys file; by default that of the settings.")]
 Days = Annotated[str, typer.Option(metavar="DAYS", help="Days until it expires; or none: it has no end.")]
 
 Keys = dict[str, ApiKey]
@@ -31,36 +31,38 @@ def add(
     name: str,
     scope: Annotated[list[str] | None, typer.Option(help="read, write or delete; read if none.")] = None,
     days: Days = "365",
-    file: File = FILE,
+    file: File = None,
 ) -> None:
     """Add a key and print it, once."""
     with refusals():
         ttl = days_of(days)
-        typer.echo(_edit(file, lambda keys: add_key(keys, name, scope or ["read"], int(time.time()), ttl)))
+        path, now_s = keys_file_of(file), int(time.time())
+        typer.echo(_edit(path, lambda keys: add_key(keys, name, scope or ["read"], now_s, ttl)))
 
 
 @app.command()
-def refresh(name: str, days: Days = "365", file: File = FILE) -> None:
+def refresh(name: str, days: Days = "365", file: File = None) -> None:
     """Replace a key by a new one with the same scopes and print it, once."""
     with refusals():
         ttl = days_of(days)
-        typer.echo(_edit(file, lambda keys: refresh_key(keys, name, int(time.time()), ttl)))
+        path = keys_file_of(file)
+        typer.echo(_edit(path, lambda keys: refresh_key(keys, name, int(time.time()), ttl)))
 
 
 @app.command()
-def delete(name: str, file: File = FILE) -> None:
+def delete(name: str, file: File = None) -> None:
     """Delete a key; it stops to count within a second."""
     with refusals():
-        _edit(file, lambda keys: take_key(keys, name).name)
+        _edit(keys_file_of(file), lambda keys: take_key(keys, name).name)
     typer.echo(f"deleted {name}")
 
 
 @app.command("list")
-def list_keys(file: File = FILE) -> None:
+def list_keys(file: File = None) -> None:
     """List the keys' names, ends and scopes; never the keys."""
     spelled = {scope: word for word, scope in SCOPES.items()}
     with refusals():
-        keys = _read(file)
+        keys = _read(keys_file_of(file))
     for key in keys.values():
         end = "no end" if key.expires_s is None else datetime.fromtimestamp(key.expires_s, UTC).isoformat()
         typer.echo(f"{key.name}  {end}  {' '.join(sorted(spelled[scope] for scope in key.scopes))}")

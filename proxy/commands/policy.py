@@ -10,8 +10,9 @@ import httpx
 import typer
 
 from proxy.commands import policy_ask
+from proxy.commands.places import Data, Policies, editing, policies_of
 from proxy.commands.policy_edit import granted, principal, revoked, tuple_for
-from proxy.commands.policy_show import POLICIES, Json, Policies, refusals, tell_json, tell_table
+from proxy.commands.policy_show import Json, refusals, tell_json, tell_table
 from proxy.identity.files import locked, write_shared
 from proxy.policy.embedded.store_file import StoreFile, read_store, run_cases
 from proxy.policy.files import FILES, TUPLES, InvalidPolicy, Policy, load, read_model
@@ -27,14 +28,11 @@ policy_ask.register(app)
 
 STORE_FILE = "store.fga.yaml"
 WRITE_S = 30.0
-Data = Annotated[
-    Path | None, typer.Option("--data", help="The data folder, where the pinned model is noted.")
-]
 
 
 @app.command()
 def validate(
-    policies: Policies = POLICIES,
+    policies: Policies = None,
     strict: Annotated[bool, typer.Option("--strict", help="Warnings are errors.")] = False,
     json: Json = False,
 ) -> None:
@@ -42,8 +40,10 @@ def validate(
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     version = None
+    with refusals():
+        folder = policies_of(policies)
     try:
-        policy = load(policies)
+        policy = load(folder)
         version, warnings = policy.version, policy.warnings
     except InvalidPolicy as exc:
         problems = exc.problems
@@ -61,14 +61,15 @@ def validate(
 
 @app.command()
 def test(
-    policies: Policies = POLICIES,
+    policies: Policies = None,
     file: Annotated[str, typer.Option(help="The store file, in the policy folder.")] = STORE_FILE,
     json: Json = False,
 ) -> None:
     """Run the tests of store.fga.yaml; they also run under OpenFGA's own `fga model test`."""
     with refusals():
-        store = read_tests(policies, file)
-        text = store.model or (policies / (store.model_file or "")).read_text(encoding="utf-8")
+        folder = policies_of(policies)
+        store = read_tests(folder, file)
+        text = store.model or (folder / (store.model_file or "")).read_text(encoding="utf-8")
         failures = run_cases(read_model(text), store.tuples, store.cases)
     failed = {failure.case for failure in failures}
     if json:
@@ -91,14 +92,14 @@ def grant(
     relation: str,
     object_: Annotated[str, typer.Argument(metavar="CLASS")],
     until: Annotated[str | None, typer.Option(help="When it ends, RFC 3339 (2027-07-01T00:00:00Z).")] = None,
-    policies: Policies = POLICIES,
+    policies: Policies = None,
 ) -> None:
     """Add a tuple to tuples.yaml: `grant group:news reader sport`, `grant newsroom member group:news`."""
-    with refusals(), locked(policies / TUPLES):
+    with refusals(), editing(policies) as folder, locked(folder / TUPLES):
         new = tuple_for(user, relation, object_, until)
-        changed = granted(_texts(policies), new)
+        changed = granted(_texts(folder), new)
         if changed is not None:
-            write_shared(policies / TUPLES, changed.encode())
+            write_shared(folder / TUPLES, changed.encode())
     typer.echo(f"granted {new}" if changed is not None else f"{new} is there already")
 
 
@@ -107,36 +108,36 @@ def revoke(
     user: str,
     relation: str,
     object_: Annotated[str, typer.Argument(metavar="CLASS")],
-    policies: Policies = POLICIES,
+    policies: Policies = None,
 ) -> None:
     """Take a tuple out of tuples.yaml, whatever its condition."""
-    with refusals(), locked(policies / TUPLES):
+    with refusals(), editing(policies) as folder, locked(folder / TUPLES):
         old = tuple_for(user, relation, object_)
-        changed = revoked(_texts(policies), principal(user), relation, old.object)
+        changed = revoked(_texts(folder), principal(user), relation, old.object)
         if changed is None:
             raise ValueError(f"{TUPLES} has no {old}")
-        write_shared(policies / TUPLES, changed.encode())
+        write_shared(folder / TUPLES, changed.encode())
     typer.echo(f"revoked {old}")
 
 
 @app.command()
 def apply(
-    policies: Policies = POLICIES,
+    policies: Policies = None,
     data: Data = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change.")] = False,
     json: Json = False,
 ) -> None:
     """Bring the OpenFGA server of TAMS_OPENFGA__URL to what the files say, then switch to it."""
     with refusals():
-        found, pin = asyncio.run(_apply(load(policies), data, dry_run=dry_run))
+        found, pin = asyncio.run(_apply(load(policies_of(policies)), data, dry_run=dry_run))
     _tell_plan(found, pin, json)
 
 
 @app.command()
-def diff(policies: Policies = POLICIES, data: Data = None, json: Json = False) -> None:
+def diff(policies: Policies = None, data: Data = None, json: Json = False) -> None:
     """Show how the OpenFGA server differs from the files; exit status 1 when it does."""
     with refusals():
-        found, _ = asyncio.run(_apply(load(policies), data, dry_run=True))
+        found, _ = asyncio.run(_apply(load(policies_of(policies)), data, dry_run=True))
     _tell_plan(found, None, json)
     if not found.empty:
         raise typer.Exit(1)

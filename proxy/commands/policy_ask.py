@@ -13,8 +13,9 @@ from urllib.parse import quote
 import httpx
 import typer
 
+from proxy.commands.places import Data, Policies, data_of, policies_of
 from proxy.commands.policy_edit import principal as named
-from proxy.commands.policy_show import POLICIES, At, Groups, Json, Policies, refusals, tell_json, tell_table
+from proxy.commands.policy_show import At, Groups, Json, refusals, tell_json, tell_table
 from proxy.commands.token import URL, clear_secret, fetch
 from proxy.identity.clients import parse_clients
 from proxy.policy.embedded.explain import Explanation
@@ -67,13 +68,13 @@ def register(app: typer.Typer) -> None:
 def who_can(
     action: Action,
     name: Annotated[str, typer.Argument(metavar="CLASS")],
-    policies: Policies = POLICIES,
+    policies: Policies = None,
     at: At = None,
     json: Json = False,
 ) -> None:
     """List the users and groups that may do it with a class; those it denies are left out."""
     with refusals():
-        policy = load(policies)
+        policy = load(policies_of(policies))
         relation, context = _relation(action), time_context(_moment(at))
         filters = ["user", "group#member"]
         engine, object_ = policy.engine, f"auth_class:{check_class(name)}"
@@ -92,7 +93,7 @@ def who_can(
 def what_can(
     who: Annotated[str, typer.Argument(metavar="PRINCIPAL")],
     group: Groups = None,
-    policies: Policies = POLICIES,
+    policies: Policies = None,
     at: At = None,
     json: Json = False,
 ) -> None:
@@ -125,11 +126,11 @@ def explain(
         str | None, typer.Option(help="The resource's classes, instead of asking the proxy.")
     ] = None,
     group: Groups = None,
-    policies: Policies = POLICIES,
+    policies: Policies = None,
     at: At = None,
     url: Annotated[str, typer.Option(help="The running proxy, to look up a resource.")] = URL,
     client: Annotated[str, typer.Option(help="The administrator to look it up as.")] = "admin",
-    data: Annotated[Path, typer.Option(help="The data folder, where the client's secret is.")] = Path("data"),
+    data: Data = None,
     json: Json = False,
 ) -> None:
     """Say why a principal gets its answer: the chain of tuples, or what is missing. Exits with 1 for a no."""
@@ -138,7 +139,9 @@ def explain(
         if classes is not None:
             names = [check_class(each) for each in classes.split(",") if each]
         elif what.partition("/")[0] in KINDS and "/" in what:
-            names = look_up(url, fetch(url, client, clear_secret(data, client), [])["access_token"], what)
+            names = look_up(
+                url, fetch(url, client, clear_secret(data_of(data), client), [])["access_token"], what
+            )
         else:
             names = [check_class(what)]
         admin = asked.explain("can_administer", SERVICE)
@@ -196,10 +199,11 @@ def look_up(url: str, token: str, what: str) -> list[str]:
     return [said] if isinstance(said, str) else [str(each) for each in said]
 
 
-def _question(policies: Path, who: str, groups: Iterable[str] | None, at: str | None) -> Question:
-    policy = load(policies)
+def _question(policies: Path | None, who: str, groups: Iterable[str] | None, at: str | None) -> Question:
+    folder = policies_of(policies)
+    policy = load(folder)
     user = named(who)
-    held = set(groups or ()) | _groups_of(policies, user)
+    held = set(groups or ()) | _groups_of(folder, user)
     carried = tuple(sorted(held & policy.groups)) if user.startswith("user:") else ()
     return Question(policy, user, memberships(user, carried), time_context(_moment(at)))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -17,13 +16,11 @@ from proxy.commands.failing import in_words
 from proxy.errors import Error, InvalidSettings
 from proxy.policy.files import InvalidPolicy
 
-Policies = Annotated[Path, typer.Option("--policies", help="The policy folder.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 Groups = Annotated[
     list[str] | None, typer.Option("--group", help="A group that the token carries; may be repeated.")
 ]
 At = Annotated[str | None, typer.Option("--at", help="The time to ask about, RFC 3339; now if none.")]
-POLICIES = Path("policies")
 
 
 @contextmanager

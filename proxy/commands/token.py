@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from proxy.commands.clients import refusals
+from proxy.commands.places import Data, data_of
 from proxy.identity.secrets import read_clear
 from store.client.tams import fetch
 
@@ -28,13 +29,13 @@ def token(
     secret: Annotated[
         str | None, typer.Option(help="Its secret, when it is not in clients.secret; - asks for it.")
     ] = None,
-    data: Annotated[Path, typer.Option(help="The data folder.")] = Path("data"),
+    data: Data = None,
 ) -> None:
     """Print an access token of the built-in token endpoint."""
     with refusals():
         if secret == "-":
             secret = typer.prompt("secret", hide_input=True)
-        known = secret if secret is not None else clear_secret(data, client_id)
+        known = secret if secret is not None else clear_secret(data_of(data), client_id)
         typer.echo(fetch(url, client_id, known, scope or [])["access_token"])
 
 
