@@ -182,7 +182,7 @@ class ProxyApp:
             if call.rule.body is Body.PLAYLIST and self._authenticator.config.allow_url_token:
                 body = with_token(body, scope["query_string"])
         except Error as exc:
-            decision.reason = exc.summary
+            decision.reason = exc.told
             status, headers, body = self._refusal(exc)
         except ConnectionError:
             return

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 
 class Error(Exception):
-    """Base of the proxy's errors. `summary` is for the caller and names no resource id."""
+    """Base of the proxy's errors. `summary` is for the caller and names no resource id; `reason`, for
+    operators alone, may say more."""
+
+    reason = ""
 
     def __init__(self, summary: str, *, retry_after_s: int | None = None) -> None:
         super().__init__(summary)
         self.summary = summary
         self.retry_after_s = retry_after_s
+
+    @property
+    def told(self) -> str:
+        """What is written down of it."""
+        return f"{self.summary} {self.reason}" if self.reason else self.summary
 
 
 class BadRequest(Error):
@@ -74,6 +82,10 @@ class BadUpstream(Error):
 
 class Unavailable(Error):
     """What the decision or the answer depends on is down, slow or truncated. Never an allow."""
+
+    def __init__(self, summary: str, *, retry_after_s: int | None = None, reason: str = "") -> None:
+        super().__init__(summary, retry_after_s=retry_after_s)
+        self.reason = reason
 
 
 class UpstreamTimeout(Error):

@@ -149,7 +149,7 @@ class Operations:
             status, body = 200, await self._facts.text()
             headers: Headers = [("content-type", self._facts.text_type), ("cache-control", "no-store")]
         except Error as exc:
-            decision.reason = exc.summary
+            decision.reason = exc.told
             status, headers, body = self._refusals(exc)
         decision.status = status
         if not scope.get(SIDE):

@@ -108,7 +108,7 @@ class KeyValue:
         try:
             asked = await self._allowed(scope, decision)
         except Error as exc:
-            decision.reason = exc.summary
+            decision.reason = exc.told
             head = scope["method"] == "HEAD"
             await self._objects.refuse(noted, STATUS[type(exc)], told(exc), self._headers(exc), head)
             return

@@ -82,7 +82,7 @@ class LiveEvents:
         try:
             listening = await self._admitted(scope, decision)
         except Error as exc:
-            decision.reason = exc.summary
+            decision.reason = exc.told
             status, headers, body = self._refusals(exc)
             decision.status = status
             self._journal.add(decision)

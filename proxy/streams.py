@@ -196,7 +196,7 @@ class StreamDoors:
             found: Found = self._doors.find(path, method)
             visitor = await self._admitted(found, scope, decision)
         except Error as exc:
-            decision.reason = exc.summary
+            decision.reason = exc.told
             why = self._doors.refused(STATUS[type(exc)], exc.summary, self._headers(exc))
             await self._doors.refuse(scope, receive, noted, why)
             return
@@ -262,7 +262,7 @@ class Visitor:
             response = await self._parts.gate.pass_through(call, self._known)
             reply = Reply(response.status, response.headers, response.body)
         except Error as exc:
-            decision.reason = exc.summary
+            decision.reason = exc.told
             reply = Reply(STATUS[type(exc)], _retry(exc), orjson.dumps({"summary": exc.summary}))
         decision.status = reply.status
         if asking.method != "GET":

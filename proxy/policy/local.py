@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from proxy.errors import Unavailable
@@ -13,6 +14,7 @@ from proxy.policy.folder import FolderPolicy
 from proxy.policy.protocol import Permissions
 from proxy.policy.snapshots import Snapshots, asker
 
+_log = logging.getLogger(__name__)
 SERVICE = "service:tams"
 LISTS = ASKED["auth_class"]
 """What is listed of classes, in the order of `Permissions`."""
@@ -25,6 +27,7 @@ class LocalDecisions:
         self._policy = policy
         self._now = now
         self._snapshots = Snapshots(now)
+        self._failure = ("", "")
 
     @property
     def hits(self) -> int:
@@ -47,8 +50,18 @@ class LocalDecisions:
         if known is not None:
             return known
         now = self._now()
-        permissions = evaluate(policy, principal, now)
+        permissions = self._evaluate(policy, principal, now)
         return self._snapshots.keep(principal, who, policy, permissions, now, policy.boundaries)
+
+    def _evaluate(self, policy: Policy, principal: Principal, now: float) -> Permissions:
+        try:
+            return evaluate(policy, principal, now)
+        except Unavailable as exc:
+            # Every call of all that it concerns fails alike: once says it.
+            if self._failure != (policy.version, exc.reason):
+                self._failure = (policy.version, exc.reason)
+                _log.error("Policy %s has no answer for %s: %s", policy.version, principal.name, exc.reason)
+            raise
 
     async def denying(self) -> frozenset[str]:
         """As `Decisions.denying`."""
@@ -63,7 +76,8 @@ def memberships(user: str, groups: tuple[str, ...]) -> list[Tuple]:
 def evaluate(policy: Policy, principal: Principal, now: float) -> Permissions:
     """The principal's permissions under a policy at a time. Pure.
 
-    Raises `errors.Unavailable` where a condition cannot be evaluated: no answer is not an answer.
+    Raises `errors.Unavailable` where a condition cannot be evaluated: no answer is not an answer. Its
+    `reason` names tuple and condition.
     """
     user = principal.user
     contextual = memberships(user, asker(principal, policy.groups).groups)
@@ -78,7 +92,7 @@ def evaluate(policy: Policy, principal: Principal, now: float) -> Permissions:
         )
         return Permissions(read, write, delete, grant, denied, False, creator, policy.version)
     except PolicyError as exc:
-        raise Unavailable("The policy cannot be evaluated.", retry_after_s=5) from exc
+        raise Unavailable("The policy cannot be evaluated.", retry_after_s=5, reason=exc.summary) from exc
 
 
 def administrator(creator: bool, version: str) -> Permissions:

@@ -146,7 +146,7 @@ class ServerDecisions:
         for each in checks:
             result = results.get(each["correlation_id"], {})
             if "error" in result or not isinstance(result.get("allowed"), bool):
-                raise Unavailable(GARBAGE, retry_after_s=1)
+                raise Unavailable(GARBAGE, retry_after_s=1, reason=_said(result.get("error")))
             allowed.append(result["allowed"])
         return allowed[0], allowed[1]
 
@@ -161,6 +161,11 @@ class ServerDecisions:
         if len(objects) >= self._list_cap:
             raise Unavailable("The policy engine's answer may have been cut off.", retry_after_s=5)
         return frozenset(each.partition(":")[2] for each in objects)
+
+
+def _said(error: object) -> str:
+    """What a server says of a check that it cannot answer."""
+    return str(error.get("message", ""))[:500] if isinstance(error, dict) else ""
 
 
 class FilePin:

@@ -35,9 +35,8 @@ class Refused(Unavailable):
     """The server understood and said no: to a caller it cannot decide, to an operator `reason` says why."""
 
     def __init__(self, status: int, reason: str) -> None:
-        super().__init__("The policy engine refuses the question.", retry_after_s=5)
+        super().__init__("The policy engine refuses the question.", retry_after_s=5, reason=reason)
         self.status = status
-        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)

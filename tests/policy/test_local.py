@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from proxy.errors import Unavailable
 from proxy.identity.principal import ADMIN, READ, WRITE, Principal
 from proxy.policy.files import load
-from proxy.policy.local import evaluate
+from proxy.policy.folder import FolderPolicy
+from proxy.policy.local import LocalDecisions, evaluate
 
-POLICY = load(Path(__file__).parents[2] / "policies")
+SAMPLE = Path(__file__).parents[2] / "policies"
+POLICY = load(SAMPLE)
 NOW_S = 1_795_251_300.0
 
 
@@ -40,6 +44,44 @@ def test_a_group_the_policy_does_not_know_gives_nothing() -> None:
     permissions = evaluate(POLICY, principal("someone", "chess"), NOW_S)
     assert permissions.read == permissions.write == permissions.delete == frozenset()
     assert not permissions.creator
+
+
+FAILING = """
+condition in_year(current_time: timestamp, divisor: int) {
+  current_time.getFullYear() / divisor > 0
+}
+"""
+TUPLE = """
+- user: group:sport#member
+  relation: reader
+  object: auth_class:thing
+  condition: {name: in_year, context: {divisor: 0}}
+"""
+
+
+def failing(folder: Path) -> FolderPolicy:
+    """The sample's policy, and a condition that fails whenever it is asked."""
+    shutil.copytree(SAMPLE, folder, dirs_exist_ok=True)
+    model = (folder / "model.fga").read_text()
+    taken = "reader: [user, user:*, group#member, group#member with in_year, "
+    model = model.replace("reader: [user, user:*, group#member, ", taken) + FAILING
+    (folder / "model.fga").write_text(model)
+    (folder / "tuples.yaml").write_text((folder / "tuples.yaml").read_text() + TUPLE)
+    return FolderPolicy(folder, lambda: NOW_S)
+
+
+async def test_a_condition_that_fails_is_named_to_operators_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    decisions = LocalDecisions(failing(tmp_path), lambda: NOW_S)
+    for _ in range(2):
+        with pytest.raises(Unavailable) as refused:
+            await decisions.permissions(principal("someone", "sport"))
+    named = "(group:sport#member, reader, auth_class:thing with in_year): condition 'in_year': "
+    assert named in refused.value.told
+    assert "thing" not in refused.value.summary
+    assert sum(named in record.getMessage() for record in caplog.records) == 1
+    assert (await decisions.permissions(principal("newsroom", "news"))).read == {"news"}
 
 
 def test_a_foreign_client_with_a_known_name_has_not_its_defaults() -> None:

@@ -85,7 +85,7 @@ class Query:
                 held = self._conditions.holds(tuple_.condition, self._context)
                 known = Truth.YES if held else Truth.NO
             except ConditionFailed as failed:
-                known = self.fail(failed)
+                known = self.fail(ConditionFailed(f"{tuple_}: {failed.summary}"))
             self._held[tuple_] = known
         return known
 
