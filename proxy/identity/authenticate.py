@@ -204,7 +204,8 @@ def _local(config: LocalConfig, fronts: tuple[Network, ...], files: list[Watched
     no_clients: Mapping[str, Client] = {}
     no_secrets: Secrets = {}
     no_keyring: Keyring | None = None
-    clients = Watched(config.clients_path, parse_clients, absent=no_clients, private=False)
+    # The policy folder is in force as a whole: a folder that is gone, or a file of it, leaves it so.
+    clients = Watched(config.clients_path, parse_clients, absent=no_clients, private=False, kept=True)
     secrets = Watched(config.secrets_path, parse_secrets, absent=no_secrets, private=True)
     keyring = Watched(config.keyring_path, parse_keyring, absent=no_keyring, private=True)
     files += [clients, secrets, keyring]

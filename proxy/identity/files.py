@@ -79,17 +79,22 @@ class Watched(Generic[T]):
     """What a file says, read again when it changes, looked at no more than once a second.
 
     A file that has become invalid keeps the last good value and says so in `problem` and in the log; one
-    that is gone counts as `absent` (deleting it revokes what was in it). The first reading raises
-    ValueError instead. `generation` grows with every change of the value.
+    that is gone counts as `absent` (deleting it revokes what was in it), or with `kept` as invalid, where it
+    was there before. The first reading raises ValueError instead. `generation` grows with every change of
+    the value.
     """
 
-    def __init__(self, path: Path, parse: Callable[[bytes], T], *, absent: T, private: bool) -> None:
+    def __init__(
+        self, path: Path, parse: Callable[[bytes], T], *, absent: T, private: bool, kept: bool = False
+    ) -> None:
         self.path = path
         self.problem: str | None = None
         self.generation = 0
         self._parse = parse
         self._absent = absent
         self._private = private
+        self._kept = kept
+        self._was_there = False
         self._checked_s = 0
         self._seen = self._signature()
         self._value = self._read()
@@ -119,8 +124,12 @@ class Watched(Generic[T]):
         try:
             data = read_private(self.path) if self._private else self.path.read_bytes()
         except FileNotFoundError:
+            if self._kept and self._was_there:
+                raise
             return self._absent
-        return self._parse(data)
+        value = self._parse(data)
+        self._was_there = True
+        return value
 
     def _signature(self) -> tuple[int, int, int, int] | None:
         try:

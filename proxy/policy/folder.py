@@ -7,17 +7,19 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from proxy.policy.files import InvalidPolicy, Policy, Signature, load, signature
+from proxy.policy.files import CLIENTS, InvalidPolicy, Policy, Signature, load, signature
 
 LOOK_S = 1.0
 WATCH_S = 0.25
 SETTLE_S = 0.2
 """Files younger than this may still be being written."""
+GONE = "is gone; put it back, with `clients: {}` where there are to be none"
 _log = logging.getLogger(__name__)
 
 
 class FolderPolicy:
-    """The policy of a folder, read again when a file changes; an invalid change keeps the last good one.
+    """The policy of a folder, read again when a file changes; an invalid change keeps the last good one,
+    and so does a file that is gone: clients that are to have no more access are taken out of theirs.
 
     `problem` says what is wrong with the files as they stand, file, line and cure; `refused` counts such
     changes; `since_s`: since when the policy is in force. `now` gives Unix seconds. Raises `InvalidPolicy`
@@ -31,6 +33,7 @@ class FolderPolicy:
         self._now = now
         self._seen = signature(folder)
         self._policy = load(folder)
+        self._has_clients = _has_clients(self._seen)
         self._checked_s = self.since_s = now()
         self._reading = False
         _warn(self._policy)
@@ -76,7 +79,10 @@ class FolderPolicy:
 
     def _read(self) -> Policy | InvalidPolicy:
         try:
-            return load(self.folder)
+            found = load(self.folder)
+            if self._has_clients and not (self.folder / CLIENTS).exists():
+                raise InvalidPolicy([f"{CLIENTS}: {GONE}"])
+            return found
         except InvalidPolicy as exc:
             return exc
 
@@ -91,9 +97,14 @@ class FolderPolicy:
             return
         self.problem = None
         self._policy = found
+        self._has_clients = _has_clients(seen)
         self.since_s = self._now()
         _log.info("policy %s is in force", found.version)
         _warn(found)
+
+
+def _has_clients(seen: Signature) -> bool:
+    return any(name == CLIENTS for name, _, _, _ in seen)
 
 
 def _warn(policy: Policy) -> None:

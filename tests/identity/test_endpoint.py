@@ -342,6 +342,15 @@ async def test_a_removed_client_takes_its_tokens_with_it(
         await authenticator.authenticate(token, "", NOW_S + 1)
 
 
+async def test_clients_stay_while_their_folder_is_gone(
+    http: httpx.AsyncClient, house: House, authenticator: Authenticator
+) -> None:
+    answer = await grant(http, username="newsroom", password=house.secrets["newsroom"])
+    token = Credential("bearer", answer.json()["access_token"])
+    house.policies.rename(house.policies.with_name("away"))
+    assert (await authenticator.authenticate(token, "", NOW_S + 1)).subject == "newsroom"
+
+
 def test_plain_json_has_no_character_of_the_url_alphabet() -> None:
     text = PlainJson(separators=(",", ":")).encode({"sub": "a>b?c~d\x7fé" * 7})
     assert not {"-", "_"} & set(base64.urlsafe_b64encode(text.encode()).decode())

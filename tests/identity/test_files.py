@@ -117,6 +117,18 @@ class TestWatched:
         path.write_text("66")
         assert (watched.current(2), watched.problem) == (66, None)
 
+    def test_a_file_that_is_kept_may_be_gone_for_a_while(self, tmp_path: Path) -> None:
+        path = tmp_path / "folder" / "n"
+        watched = Watched(path, self.number, absent=0, private=False, kept=True)
+        path.parent.mkdir()
+        path.write_text("5")
+        assert watched.current(1) == 5
+        path.parent.rename(tmp_path / "away")
+        assert (watched.current(2), watched.generation) == (5, 1)
+        assert watched.problem is not None and str(path) in watched.problem
+        (tmp_path / "away").rename(path.parent)
+        assert (watched.current(3), watched.problem) == (5, None)
+
     def test_a_broken_file_fails_the_start(self, tmp_path: Path) -> None:
         (tmp_path / "n").write_text("five")
         with pytest.raises(ValueError, match="five"):

@@ -102,13 +102,30 @@ def test_a_mistake_in_one_file_changes_nothing_and_is_told(
     assert policy.problem is None
 
 
-def test_a_file_that_is_gone_keeps_the_policy(folder: Path, clock: Clock) -> None:
+@pytest.mark.parametrize("name", ["tuples.yaml", "clients.yaml"])
+def test_a_file_that_is_gone_keeps_the_policy(folder: Path, clock: Clock, name: str) -> None:
     policy = FolderPolicy(folder, clock)
     before = policy.current()
-    (folder / "tuples.yaml").unlink()
+    (folder / name).rename(folder / "away")
     clock.now_s += 1
     assert policy.current() is before
-    assert policy.problem is not None and "tuples.yaml" in policy.problem
+    assert policy.problem is not None and name in policy.problem
+    append(folder, "classes.yaml", "  more: {}\n")
+    clock.now_s += 1
+    assert policy.current() is before
+    (folder / "away").rename(folder / name)
+    clock.now_s += 1
+    assert "more" in policy.current().classes
+    assert policy.problem is None
+
+
+def test_a_folder_never_had_clients_and_needs_none(folder: Path, clock: Clock) -> None:
+    (folder / "clients.yaml").unlink()
+    policy = FolderPolicy(folder, clock)
+    append(folder, "classes.yaml", "  more: {}\n")
+    clock.now_s += 1
+    assert "more" in policy.current().classes
+    assert policy.problem is None
 
 
 def test_a_file_that_may_still_be_written_is_left_alone_until_it_has_settled(
