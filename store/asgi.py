@@ -31,12 +31,12 @@ async def read_body(scope: Scope, receive: Receive, limit_bytes: int, idle_s: fl
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit() and int(value) > limit_bytes:
             raise TooLarge(f"The body is longer than {limit_bytes} bytes.")
-    body, more = await _piece(receive, idle_s)
+    body, more = await piece_of(receive, idle_s)
     if not more and len(body) <= limit_bytes:
         return body
     pieces, size = [body], len(body)
     while more and size <= limit_bytes:
-        body, more = await _piece(receive, idle_s)
+        body, more = await piece_of(receive, idle_s)
         pieces.append(body)
         size += len(body)
     if size > limit_bytes:
@@ -44,8 +44,8 @@ async def read_body(scope: Scope, receive: Receive, limit_bytes: int, idle_s: fl
     return b"".join(pieces)
 
 
-async def _piece(receive: Receive, idle_s: float) -> tuple[bytes, bool]:
-    """The next piece, and whether there are more."""
+async def piece_of(receive: Receive, idle_s: float) -> tuple[bytes, bool]:
+    """The next piece of a body, and whether there are more. Raises `TooSlow`, `Disconnected`."""
     try:
         async with asyncio.timeout(idle_s):
             message = await receive()

@@ -7,7 +7,9 @@ that bring their media as a form are there besides what the specification has.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
@@ -21,16 +23,19 @@ from store.errors import BadRequest, Error, Unavailable
 from store.http import JSON, Headers, failure, utc_now
 from store.models.parsing import load
 from store.older_documents import flow_of, source_of
-from store.streams.multipart import fields_of
+from store.older_form import Content, Form, content_of, incoming, sized
 
 PREFIX: Final = b"/api/v1"
 MEDIA: Final = "/media/"
 ETERNITY: Final = "_"
+RELAYED: Final = "/media/relay/"
 UPLOAD_S: Final = 60
 _FORM: Final = b"multipart/form-data"
 _NOT_PASSED: Final = frozenset((b"content-length", b"content-type", b"transfer-encoding", b"expect"))
-Put = Callable[[str, Mapping[str, str], bytes], Awaitable[int]]
-"""PUT bytes to a URL with these headers: the status of the answer. Raises `errors.Unavailable`."""
+_log = logging.getLogger(__name__)
+Put = Callable[[str, Mapping[str, str], Content], Awaitable[int]]
+"""PUT a body of known length to a URL with these headers: the status of the answer. Raises
+`errors.Unavailable`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +62,16 @@ class Caller:
         self,
         method: str,
         path: str,
-        body: bytes = b"",
+        body: bytes | Content | None = None,
         content_type: str = JSON[1],
         query: bytes | None = None,
     ) -> Answer:
-        """One call; `query` None keeps that of the older one."""
+        """One call; `query` None keeps that of the older one. Raises what reading the body raises."""
         raw = path.encode()
         headers = [pair for pair in self.scope["headers"] if pair[0].lower() not in _NOT_PASSED]
-        if body:
-            headers += [(b"content-type", content_type.encode()), (b"content-length", b"%d" % len(body))]
+        content = body if isinstance(body, Content) else content_of(body or b"")
+        if body is not None:
+            headers += [(b"content-type", content_type.encode()), _length(content)]
         asked = {
             **self.scope,
             "method": method,
@@ -74,14 +80,41 @@ class Caller:
             "query_string": self.scope["query_string"] if query is None else query,
             "headers": headers,
         }
-        pending = [{"type": "http.request", "body": body, "more_body": False}]
-
-        async def receive() -> Message:
-            return pending.pop() if pending else {"type": "http.disconnect"}
-
-        gathered = _Gathered()
-        await self.app(asked, receive, gathered.send)
+        gathered, sent = _Gathered(), _Sent(content)
+        async with aclosing(content.pieces):
+            await self.app(asked, sent.receive, gathered.send)
+        if sent.broken is not None:
+            raise sent.broken
         return gathered.answer()
+
+
+def _length(content: Content) -> tuple[bytes, bytes]:
+    if content.size_bytes is None:
+        return b"transfer-encoding", b"chunked"
+    return b"content-length", b"%d" % content.size_bytes
+
+
+class _Sent:
+    """A body, as it is received. `broken`: why it did not come to its end."""
+
+    def __init__(self, content: Content) -> None:
+        self._pieces = content.pieces
+        self._has_ended = False
+        self.broken: Error | Disconnected | None = None
+
+    async def receive(self) -> Message:
+        if self._has_ended:
+            return {"type": "http.disconnect"}
+        try:
+            piece = await anext(self._pieces)
+        except StopAsyncIteration:
+            self._has_ended = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        except (Error, Disconnected) as exc:
+            # Whoever takes the body must not take what there is of it for the whole.
+            self._has_ended, self.broken = True, exc
+            return {"type": "http.disconnect"}
+        return {"type": "http.request", "body": piece, "more_body": True}
 
 
 class _Gathered:
@@ -104,14 +137,13 @@ class _Gathered:
         return Answer(self._status, kept, b"".join(self._pieces))
 
 
-Handler = Callable[["Older", Caller, bytes], Awaitable[Answer]]
+Handler = Callable[["Older", Caller, Receive], Awaitable[Answer]]
 
 
 class Older:
     """Answers older requests by those of `app`. `public_url` is where signed URLs of local media begin."""
 
     def __init__(self, public_url: str, new_id: Callable[[], str], put: Put, max_body_bytes: int) -> None:
-        self._media = public_url + MEDIA
         self._public_url = public_url
         self._new_id = new_id
         self._put = put
@@ -147,29 +179,33 @@ class Older:
         known = await caller.ask("GET", "/service")
         if known.status >= 400:
             return known
-        body = await read_body(caller.scope, receive, self._max_body_bytes)
-        return await handler(self, caller, body)
+        return await handler(self, caller, receive)
 
-    async def new_flow(self, caller: Caller, body: bytes) -> Answer:
+    async def _said(self, caller: Caller, receive: Receive) -> dict[str, Any]:
+        return _object(await read_body(caller.scope, receive, self._max_body_bytes))
+
+    async def new_flow(self, caller: Caller, receive: Receive) -> Answer:
         """POST /flows: a flow with the id in the body, or a new one."""
-        flow = flow_of(_object(body), self._new_id)
+        flow = flow_of(await self._said(caller, receive), self._new_id)
         path = f"/flows/{_segment(flow['id'])}"
         if (await caller.ask("GET", path)).status == 200:
             raise BadRequest("`id` is that of a flow already.")
         return await caller.ask("PUT", path, orjson.dumps(flow))
 
-    async def put_flow(self, caller: Caller, body: bytes) -> Answer:
+    async def put_flow(self, caller: Caller, receive: Receive) -> Answer:
         """PUT /api/v1/flows/{id}, with flat properties."""
         path: str = caller.scope["raw_path"].decode("ascii", "replace")
-        return await caller.ask("PUT", path, orjson.dumps(flow_of(_object(body))))
+        return await caller.ask("PUT", path, orjson.dumps(flow_of(await self._said(caller, receive))))
 
-    async def new_source(self, caller: Caller, body: bytes) -> Answer:
+    async def new_source(self, caller: Caller, receive: Receive) -> Answer:
         """POST /api/v1/sources: with `name`, `type` and `location` too."""
-        return await caller.ask("POST", "/sources", orjson.dumps(source_of(_object(body))))
+        return await caller.ask(
+            "POST", "/sources", orjson.dumps(source_of(await self._said(caller, receive)))
+        )
 
-    async def new_object(self, caller: Caller, body: bytes) -> Answer:
+    async def new_object(self, caller: Caller, receive: Receive) -> Answer:
         """POST /objects: room for an object of a flow."""
-        said = _object(body)
+        said = await self._said(caller, receive)
         flow_id, object_id = said.get("flow_id"), said.get("object_id", said.get("id"))
         if not isinstance(flow_id, str):
             raise BadRequest("`flow_id` must say whose object it is to be.")
@@ -180,9 +216,9 @@ class Older:
         (made,) = answer.document()["media_objects"]
         return Answer(201, [JSON], orjson.dumps({"id": made["object_id"], "flow_id": flow_id, **made}))
 
-    async def delete_flow(self, caller: Caller, body: bytes) -> Answer:
+    async def delete_flow(self, caller: Caller, receive: Receive) -> Answer:
         """POST /flow-delete-requests: the flow goes; or its segments, of a timerange where one is given."""
-        said = _object(body)
+        said = await self._said(caller, receive)
         flow_id, timerange = said.get("flow_id"), said.get("timerange_to_delete")
         whole = said.get("delete_flow", timerange is None)
         if not isinstance(flow_id, str):
@@ -203,15 +239,20 @@ class Older:
         told = {"flow_id": flow_id, "timerange_to_delete": ETERNITY if whole else timerange}
         return Answer(201, [JSON], orjson.dumps({**told, "delete_flow": whole, "status": "done"}))
 
-    async def new_segment(self, caller: Caller, body: bytes) -> Answer:
-        """POST /flows/{id}/segments as a form: `segment` says what it is, `file` has the media."""
-        segment, media = _form(caller.scope, body)
-        path: str = caller.scope["raw_path"].decode("ascii", "replace").removesuffix("/segments")
-        answer = await self._allocated(caller, path, segment.get("object_id"), {})
-        if answer.status != 201:
-            return answer
-        (made,) = answer.document()["media_objects"]
-        await self._upload(caller, made["put_url"], media)
+    async def new_segment(self, caller: Caller, receive: Receive) -> Answer:
+        """POST /flows/{id}/segments as a form: `segment` says what it is, `file` has the media, which pass on
+        as they come where they are longer than what may be held."""
+        async with aclosing(incoming(caller.scope, receive)) as pieces:
+            form = Form(pieces, _kind(caller.scope), self._max_body_bytes)
+            segment = _object(await form.segment())
+            path: str = caller.scope["raw_path"].decode("ascii", "replace").removesuffix("/segments")
+            answer = await self._allocated(caller, path, segment.get("object_id"), {})
+            if answer.status != 201:
+                return answer
+            (made,) = answer.document()["media_objects"]
+            refused = await self._upload(caller, made["put_url"], form.content())
+        if refused is not None:
+            return refused
         registered = {**segment, "object_id": made["object_id"]}
         answer = await caller.ask("POST", f"{path}/segments", orjson.dumps(registered))
         if answer.status != 201:
@@ -224,17 +265,27 @@ class Older:
         wanted = {"limit": 1} if object_id is None else {"object_ids": [object_id]}
         return await caller.ask("POST", f"{flow}/storage", orjson.dumps({**wanted, **more}))
 
-    async def _upload(self, caller: Caller, place: Mapping[str, Any], media: bytes) -> None:
-        """PUT media where the store said. Raises `Unavailable`."""
+    async def _upload(self, caller: Caller, place: Mapping[str, Any], media: Content) -> Answer | None:
+        """PUT media where the store said: None, or how that was refused. Raises `Unavailable`, and what
+        reading them raises."""
         url: str = place["url"]
-        if url.startswith(self._media):
-            path, _, query = url.removeprefix(self._public_url).partition("?")
-            kind = place["content-type"]
-            status = (await caller.ask("PUT", path, media, kind, query.encode())).status
-        else:
-            status = await self._put(url, {"Content-Type": place["content-type"]}, media)
+        kind: str = place["content-type"]
+        if url.startswith(self._public_url + MEDIA) and not url.startswith(self._public_url + RELAYED):
+            return await self._upload_here(caller, url, kind, media)
+        # A bucket wants to be told how much comes.
+        async with sized(media) as whole:
+            if url.startswith(self._public_url + RELAYED):
+                return await self._upload_here(caller, url, kind, whole)
+            status = await self._put(url, {"Content-Type": kind}, whole)
         if not 200 <= status < 300:
+            _log.error("media that came as a form were refused by %s: %d", httpx.URL(url).host, status)
             raise Unavailable("The media could not be stored.")
+        return None
+
+    async def _upload_here(self, caller: Caller, url: str, kind: str, media: Content) -> Answer | None:
+        path, _, query = url.removeprefix(self._public_url).partition("?")
+        answer = await caller.ask("PUT", path, media, kind, query.encode())
+        return None if 200 <= answer.status < 300 else answer
 
 
 def surface(public_url: str, max_body_bytes: int) -> Older:
@@ -242,10 +293,11 @@ def surface(public_url: str, max_body_bytes: int) -> Older:
     return Older(public_url, lambda: str(uuid4()), _put, max_body_bytes)
 
 
-async def _put(url: str, headers: Mapping[str, str], body: bytes) -> int:
+async def _put(url: str, headers: Mapping[str, str], content: Content) -> int:
+    told = {**headers, "Content-Length": str(content.size_bytes)}
     try:
         async with httpx.AsyncClient(timeout=UPLOAD_S, trust_env=False) as client:
-            return (await client.put(url, content=body, headers=dict(headers))).status_code
+            return (await client.put(url, content=content.pieces, headers=told)).status_code
     except httpx.HTTPError as exc:
         raise Unavailable("The media could not be stored.") from exc
 
@@ -282,13 +334,6 @@ def _handler(scope: Scope, *, below: bool) -> Handler | None:
 def _kind(scope: Scope) -> bytes:
     found = next((value for name, value in scope["headers"] if name.lower() == b"content-type"), b"")
     return bytes(found).strip()
-
-
-def _form(scope: Scope, body: bytes) -> tuple[dict[str, Any], bytes]:
-    fields = dict(fields_of(_kind(scope), body))
-    if "segment" not in fields or "file" not in fields:
-        raise BadRequest("The form must have the fields `segment` and `file`.")
-    return _object(fields["segment"]), fields["file"]
 
 
 def _object(body: bytes) -> dict[str, Any]:
