@@ -30,6 +30,25 @@ HEALTH: Final[Schema] = {
     "required": ["status", "version"],
     "properties": {"status": TEXT, "version": TEXT, "timestamp": _TIME},
 }
+READY: Final[Schema] = {
+    "type": "object",
+    "required": ["status", "version", "timestamp", "checks"],
+    "properties": {
+        "status": {"type": "string", "enum": ["ready", "not ready", "stopping"]},
+        "version": TEXT,
+        "timestamp": _TIME,
+        "checks": {
+            "type": "object",
+            "additionalProperties": {"type": "string", "enum": ["ok", "failing"]},
+            "description": "What requests depend on.",
+        },
+        "reasons": {
+            "type": "object",
+            "additionalProperties": TEXT,
+            "description": "What is wrong with those that fail, for administrators.",
+        },
+    },
+}
 TOKEN: Final[Schema] = {
     "type": "object",
     "required": ["access_token", "token_type", "expires_in"],
@@ -59,6 +78,8 @@ def beside(error: Schema, *, authorization: bool) -> dict[str, Schema]:
     found: dict[str, Schema] = {
         "/events": {"get": _events(error, refused)},
         "/health": {"get": _open("GET_health", "Whether the service works", HEALTH, ("503",), error)},
+        "/ready": {"get": _ready()},
+        "/metrics": {"get": _metrics(error, (*refused, *(("404",) if authorization else ())))},
         "/store/health": {"get": _open("GET_store-health", "Whether objects by key work", HEALTH)},
         "/store/objects": {"get": _keys(refused)},
         "/store/objects/{key}": {
@@ -169,6 +190,24 @@ def _open(
         "responses": {
             "200": _answer(schema),
             **{status: _refusal(status, error or KEY_ERROR) for status in refused},
+        },
+    }
+
+
+def _ready() -> Schema:
+    found = _open("GET_ready", "Whether requests can be answered, and what they depend on works", READY)
+    not_now = {"description": "Not now.", "content": {JSON: {"schema": READY}}}
+    return {**found, "responses": {**found["responses"], "503": not_now}}
+
+
+def _metrics(error: Schema, refused: Iterable[str]) -> Schema:
+    return {
+        "operationId": "GET_metrics",
+        "summary": "Figures for Prometheus, for administrators",
+        "tags": ["Health"],
+        "responses": {
+            "200": {"description": "What was asked for.", "content": {"text/plain": {"schema": TEXT}}},
+            **{status: _refusal(status, error) for status in refused},
         },
     }
 
