@@ -9,6 +9,7 @@ of their own. Survivors are printed; those that cannot be told from the original
 
 from __future__ import annotations
 
+import argparse
 import ast
 import contextlib
 import copy
@@ -203,7 +204,7 @@ def main(names: list[str]) -> int:
         return 2
     known, count, lived = justified(), 0, []
     for name in names or MODULES:
-        found = list(mutants((ROOT / "proxy" / f"{name.replace('.', '/')}.py").read_text()))
+        found = list(mutants(path_of(name).read_text()))
         with ThreadPoolExecutor(2) as pool:
             alive = list(pool.map(lambda mutant, name=name: survives(name, mutant[1]), found))
         count += len(found)
@@ -217,7 +218,24 @@ def main(names: list[str]) -> int:
     return 1 if left else 0
 
 
+def named(arguments: list[str]) -> list[str]:
+    """The modules of a command line. Exits with 2 for one that there is not, and with 0 for `--help`."""
+    parser = argparse.ArgumentParser("python -m tests.mutate", description=__doc__.partition(" `")[0])
+    parser.add_argument("module", nargs="*", help=f"as below `proxy`; {', '.join(MODULES)} if none")
+    found: list[str] = parser.parse_args(arguments).module
+    for name in found:
+        if not path_of(name).is_file():
+            parser.error(f"there is no module {name!r} in proxy")
+    return found
+
+
+def path_of(name: str) -> Path:
+    """The file of a module, which is named as below `proxy`."""
+    return ROOT / "proxy" / f"{name.replace('.', '/')}.py"
+
+
 if __name__ == "__main__":
+    chosen = named(sys.argv[1:])
     os.chdir(ROOT)
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(chosen))
