@@ -8,8 +8,11 @@ BIN := $(VENV)/bin
 
 .PHONY: run test bench torture clean
 
+run: export TAMS_HOST = $(HOST)
+run: export TAMS_PORT = $(PORT)
+run: export TAMS_DATA = $(DATA)
 run: $(VENV)/run.stamp
-	TAMS_HOST=$(HOST) TAMS_PORT=$(PORT) TAMS_DATA=$(DATA) exec $(BIN)/tams-proxy serve --demo
+	exec $(BIN)/tams-proxy serve --demo
 
 test: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -17,6 +17,7 @@ from typer.main import get_command
 
 import proxy.__main__
 from proxy.app import Settings
+from proxy.identity.clients import parse_clients
 from store.settings import parse
 from tests.bench.servers import ROOT
 from tests.end_to_end.server import Server, environment
@@ -81,6 +82,18 @@ def test_its_make_targets_exist() -> None:
         subprocess.run(["make", "-n", target], cwd=ROOT, check=True, capture_output=True)
 
 
+def test_make_run_takes_a_folder_of_any_name(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    folder = tmp_path / "it's a folder"
+    script = tmp_path / ".venv" / "bin" / "tams-proxy"
+    script.parent.mkdir(parents=True)
+    script.write_text('#!/bin/sh\necho "$TAMS_HOST $TAMS_PORT $TAMS_DATA"\n')
+    script.chmod(0o755)
+    made = ["make", "-s", "-o", ".venv/run.stamp", "run", f"DATA={folder}", "PORT=9001"]
+    done = subprocess.run(made, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True)
+    assert done.stdout == f"127.0.0.1 9001 {folder}\n"
+
+
 def test_its_commands_of_tams_proxy_exist() -> None:
     tree = get_command(proxy.__main__.app)
     for words in re.findall(r"tams-proxy ((?:[a-z]+ ?)+)", README):
@@ -127,6 +140,28 @@ def test_no_other_setting_is_named() -> None:
     }
 
 
+def test_a_shell_can_read_its_sessions() -> None:
+    lines = re.findall(r"^\$ (.+)$", "\n".join(blocks("console")), re.MULTILINE)
+    assert len(lines) >= 5
+    for line in lines:
+        done = subprocess.run(["bash", "-n", "-c", line], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def test_its_example_of_a_client_with_a_key_is_accepted() -> None:
+    (example,) = blocks("yaml")
+    (client,) = parse_clients(example.encode()).values()
+    assert [key.kid for key in client.keys] == ["k1"]
+
+
+def test_its_example_of_an_issuer_names_what_the_table_does(tmp_path: Path) -> None:
+    path = tmp_path / "tams.toml"
+    path.write_text(blocks("toml")[2])
+    (issuer,) = parse(Settings, {"TAMS_CONFIG": str(path)}).issuers
+    assert issuer.config().problems() == []
+    assert issuer.claims is not None and issuer.claims.subject == "upn" and issuer.introspection is not None
+
+
 def test_its_example_of_a_tams_elsewhere_is_accepted(tmp_path: Path) -> None:
     path = tmp_path / "tams.toml"
     path.write_text(blocks("toml")[0])
@@ -136,7 +171,7 @@ def test_its_example_of_a_tams_elsewhere_is_accepted(tmp_path: Path) -> None:
 
 
 def test_its_example_of_a_configuration_is_accepted(tmp_path: Path) -> None:
-    _, example = blocks("toml")
+    example = blocks("toml")[1]
     path = tmp_path / "tams.toml"
     path.write_text(example)
     made = parse(Settings, {"TAMS_CONFIG": str(path)})
