@@ -128,7 +128,9 @@ class S3:
             body, skip, left = reply["Body"], *_extent(reply, at, end)
             try:
                 while left > 0:
-                    chunk: bytes = await self._calls.run(body.read, min(CHUNK_BYTES, skip + left))
+                    size_bytes = min(CHUNK_BYTES, skip + left)
+                    within_s = self._calls.within_s(size_bytes)
+                    chunk: bytes = await self._calls.run(within_s, body.read, size_bytes)
                     if not chunk:
                         raise errors.Unavailable("the storage backend sent less than it said")
                     skip, chunk = max(0, skip - len(chunk)), chunk[skip:][:left]

@@ -9,7 +9,6 @@ import asyncio
 import random
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
 import boto3
@@ -33,6 +32,7 @@ from store import errors
 from store.media.config import Chain, KeyFiles, S3Config
 from store.media.endpoints import Endpoints
 from store.media.sigv4 import Addressing, Keys, is_virtual_bucket
+from store.threads import Closed, Late, Threads
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,7 +43,13 @@ _BUDGET_S = 10.0
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0
 _PROBE_EVERY_S = 10.0
+_CLOSING_S = 5.0
+# A service that is slower than this with what it is sent or asked for is as good as gone; a reply that is no
+# object's bytes has this many.
+_SLOWEST_BYTES_S = 256 * 1024
+_REPLY_BYTES = 1 << 20
 _PATIENT_TIMEOUT_S = 120
+_PATIENT_S = 900.0
 _TRANSIENT = {
     "SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "Throttling", "ThrottlingException",
     "RequestLimitExceeded", "TooManyRequests", "OperationAborted",
@@ -127,7 +133,7 @@ class Calls:
         self._config = config
         self._pause = pause
         self._session = _session(config)
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix=f"s3-{config.id}")
+        self._threads = Threads(_THREADS, f"s3-{config.id}")
         self._clients = [self._client(url, config.timeout_s) for url in config.urls()]
         self._patient: dict[int, Any] = {}
         self._making = threading.Lock()
@@ -155,8 +161,11 @@ class Calls:
         while True:
             index = self.endpoints.of(str(parameters.get("Key", "")))
             try:
-                client = await self.run(self._patient_client, index) if patient else self._clients[index]
-                return await self._once(client, operation, parameters)
+                if patient:
+                    client = await self.run(_PATIENT_S, self._patient_client, index)
+                    return await self._once(client, operation, parameters, _PATIENT_S)
+                within_s = self.within_s(len(parameters.get("Body", b"")))
+                return await self._once(self._clients[index], operation, parameters, within_s)
             except (ClientError, BotoCoreError) as exc:
                 if isinstance(exc, _CONNECTION):
                     self.endpoints.failed(index)
@@ -174,39 +183,39 @@ class Calls:
 
     async def once(self, index: int, operation: str, **parameters: Any) -> Reply:
         """One attempt on one endpoint, boto3's own exceptions: for diagnosis."""
-        return await self._once(
-            self._clients[index], operation, {"Bucket": self._config.bucket, **parameters}
-        )
+        return await self._once(self._clients[index], operation, parameters, self.within_s(0))
 
-    async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """A blocking call on the threads (reading a reply's body)."""
+    async def run(self, within_s: float, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """A blocking call on the threads. Raises botocore's `ReadTimeoutError` when it takes too long."""
         try:
-            future = self._pool.submit(call, *args, **kwargs)
-        except RuntimeError as exc:
+            return await self._threads.run(within_s, call, *args, **kwargs)
+        except Late as exc:
+            raise ReadTimeoutError(endpoint_url=self._config.id, error=exc) from exc
+        except Closed as exc:
             raise errors.Unavailable("the storage backend is closed") from exc
-        return await asyncio.wrap_future(future)
+
+    def within_s(self, size_bytes: int) -> float:
+        """How long a call may take that moves so many bytes."""
+        return self._config.timeout_s + (size_bytes or _REPLY_BYTES) / _SLOWEST_BYTES_S
 
     def later(self, call: Callable[[], object]) -> None:
         """A blocking call that nobody waits for."""
         try:
-            self._pool.submit(call)
-        except RuntimeError:  # closed: no thread is left to wait for
+            self._threads.later(call)
+        except Closed:  # no thread is left to wait for
             call()
 
     async def close(self) -> None:
         """Wait for what is under way and let go of the connections."""
-        await asyncio.to_thread(self._close)
-
-    def _close(self) -> None:
-        self.endpoints.close()
-        self._pool.shutdown()
+        await asyncio.to_thread(self.endpoints.close)
+        await self._threads.close(_CLOSING_S)
         for client in (*self._clients, *self._patient.values()):
             client.close()
 
-    async def _once(self, client: Any, operation: str, parameters: Reply) -> Reply:
+    async def _once(self, client: Any, operation: str, parameters: Reply, within_s: float) -> Reply:
         call = getattr(client, operation)
         try:
-            reply: Reply = await self.run(call, **{"Bucket": self._config.bucket, **parameters})
+            reply: Reply = await self.run(within_s, call, **{"Bucket": self._config.bucket, **parameters})
         except (ResponseParserError, ValueError) as exc:
             # What boto3 raises for an answer that is not S3's, beside its own errors.
             raise BadReply from exc

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Final, TypeVar
 
 import vastdb.errors
@@ -18,12 +17,15 @@ from store.metadata.vast_api import Transient, VastConfig, VastSession, connect
 from store.metadata.vast_predicates import equal
 from store.metadata.vast_tables import Table
 from store.metadata.vast_tx import Stamps, Tx
+from store.threads import Closed, Late, Threads
 
 T = TypeVar("T")
 
 FIRST_PAUSE_S: Final = 0.004
 LONGEST_PAUSE_S: Final = 0.4
 GRACE_S: Final = 0.5
+LATEST_S: Final = 1.0
+"""After this a call that should have ended by itself is not waited for any more."""
 """How long ending a transaction may take when the time is over."""
 
 _PASSING = (
@@ -44,13 +46,15 @@ class Database:
         self.stamps = stamps
         self.tables: dict[str, Table] = {}
         self.session: VastSession | None = None
-        self._pool = ThreadPoolExecutor(config.threads, thread_name_prefix="vast")
+        self._threads = Threads(config.threads, "vast")
         self._closed = False
 
     async def open(self) -> None:
         """Connect. Raises `errors.Unavailable`."""
-        loop = asyncio.get_running_loop()
-        self.session = await loop.run_in_executor(self._pool, connect, self.config, self.config.deadline_s)
+        deadline_s = self.config.deadline_s
+        self.session = await self._answer(
+            deadline_s * len(self.config.endpoints), partial(connect, self.config, deadline_s)
+        )
 
     async def read(self, work: Callable[[Tx], T], *, within_s: float | None = None) -> T:
         """The result of a read, all of one snapshot. It may run several times."""
@@ -68,14 +72,21 @@ class Database:
         if self._closed or self.session is None:
             raise errors.Unavailable("The metadata database is closed.")
         deadline = time.monotonic() + (self.config.deadline_s if within_s is None else within_s)
-        loop = asyncio.get_running_loop()
         call = _Call(self.session, self.config, self.tables, self.stamps, writes, deadline)
-        return await loop.run_in_executor(self._pool, call.run, work)
+        return await self._answer(deadline - time.monotonic(), partial(call.run, work))
+
+    async def _answer(self, within_s: float, call: Callable[[], T]) -> T:
+        try:
+            return await self._threads.run(within_s + LATEST_S, call)
+        except Late as exc:
+            raise errors.Unavailable("The metadata database does not answer in time.") from exc
+        except Closed as exc:
+            raise errors.Unavailable("The metadata database is closed.") from exc
 
     async def close(self) -> None:
         """Let the transactions in hand end, then close the connections."""
         self._closed = True
-        await asyncio.to_thread(self._pool.shutdown)
+        await self._threads.close(self.config.deadline_s)
         if self.session is not None:
             self.session.api.shut()
 

@@ -67,7 +67,7 @@ class Tx:
         self.stamp = stamp
         self.now_ns = now_ns
         self._numbers = 0
-        txid = int(self._api.begin_transaction().headers["tabular-txid"])
+        txid = _txid(self._api.begin_transaction().headers)
         self.sdk = Transaction(_rpc=session, _session_context=session._context, txid=txid)
         self.txid = txid
 
@@ -251,3 +251,11 @@ class Stamps:
             first = max((self.now_ns() & ~0xFFF) | random.getrandbits(12), self._last + 1)
             self._last = first + NUMBERS - 1
             return first
+
+
+def _txid(headers: Mapping[str, str]) -> int:
+    """The transaction that has begun. Raises `Transient` where an answer that was cut short does not say."""
+    try:
+        return int(headers["tabular-txid"])
+    except (KeyError, ValueError) as exc:
+        raise Transient("the cluster does not say which transaction has begun") from exc

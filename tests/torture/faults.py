@@ -41,6 +41,8 @@ REFUSALS = frozenset((502, 503, 504))
 QUICK: tuple[Mode, ...] = ("hangs", "garbles")
 # Answers come within seconds; this is twice what is promised, for machines that do other things too.
 LONGEST_S = 20.0
+# The deadline of what is asked of an upstream, which may answer at length.
+UPSTREAM_S = 30.0
 BACK_WITHIN_S = 60.0
 # A cached decision counts for ten seconds.
 TRIED_FOR_S = 14.0
@@ -54,13 +56,14 @@ class Caller:
     token: str
     seen: str
     hidden: str
+    longest_s: float = LONGEST_S
     texts: set[str] = field(default_factory=lambda: {"first"})
     slowest_s: float = 0.0
 
     def ask(self, method: str, target: str, body: str | None = None) -> tuple[int, bytes]:
         """The status and body of an answer. `Broken` when there is none in time."""
         parts = urlsplit(self.server.url)
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=LONGEST_S)
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=self.longest_s)
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
         began = time.monotonic()
         try:
@@ -187,7 +190,9 @@ def _vast(stack: ExitStack, folder: Path, seed: int) -> tuple[Relay, Caller]:
 def _upstream(stack: ExitStack, folder: Path, seed: int) -> tuple[Relay, Caller]:
     url = stack.enter_context(store(folder / "upstream"))
     relay = _relay(stack, url, seed)
-    return relay, _caller(stack, Server(folder, {"TAMS_UPSTREAM": relay.url}))
+    caller = _caller(stack, Server(folder, {"TAMS_UPSTREAM": relay.url}))
+    caller.longest_s = 2 * UPSTREAM_S
+    return relay, caller
 
 
 def _s3(folder: Path, modes: tuple[Mode, ...], seed: int) -> str:

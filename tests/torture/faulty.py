@@ -72,6 +72,9 @@ class Relay:
         ]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            # The relay ends; asyncio would print the end of whoever serves a connection.
+            return
         finally:
             for end in ends:
                 end.cancel()

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -291,3 +292,14 @@ async def test_a_document_over_a_cell_is_refused(emulator: Any) -> None:
         with pytest.raises(errors.BadRequest, match="larger"):
             await vast.write(Change(puts=(put(flow("large", description="x" * 200_000)),)))
         await vast.write(Change(puts=(put(flow("fits", description="x" * 120_000)),)))
+
+
+@pytest.mark.parametrize("headers", [{}, {"tabular-txid": ""}, {"tabular-txid": "12x"}])
+async def test_a_beginning_that_is_cut_short_is_repeated(start: Any, headers: dict[str, str]) -> None:
+    emulator = start()
+    async with opened(emulator) as vast:
+        api, cut = vast.database.session.api, [SimpleNamespace(headers=headers)] * 2
+        begin = api.begin_transaction
+        api.begin_transaction = lambda: cut.pop() if cut else begin()
+        row = await new_flow(vast)
+        assert not cut and row.ref in await vast.rows([row.ref])
