@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 
 from proxy.policy.embedded.tuples import ConditionRef, Tuple
-from proxy.policy.files import CLASSES, MODEL, TUPLES, InvalidPolicy, parse, read_placed
+from proxy.policy.files import CLASSES, MODEL, TUPLES, InvalidPolicy, check_class, parse, read_placed
 
 
 def tuple_for(user: str, relation: str, object_: str, until: str | None = None) -> Tuple:
@@ -31,7 +31,10 @@ def principal(name: str) -> str:
 
 def granted(texts: Mapping[str, str], new: Tuple) -> str | None:
     """The tuples.yaml with the tuple in it; None where it is there. Raises `InvalidPolicy` where the policy
-    would not be valid with it, or has the tuple with another condition."""
+    would not be valid with it, or has the tuple with another condition; ValueError for no class."""
+    kind, _, name = new.object.partition(":")
+    if kind == "auth_class":
+        check_class(name)
     for line, each in read_placed(texts[TUPLES]):
         if each == new:
             return None

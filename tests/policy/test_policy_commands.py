@@ -136,6 +136,14 @@ def test_a_grant_is_appended_and_a_revocation_takes_just_it_away(folder: Path) -
     assert run(folder, "revoke", "group:news", "reader", "sport").exit_code == 1
 
 
+@pytest.mark.parametrize("name", ["*", "a b", ""])
+def test_what_cannot_be_a_class_is_told_so(folder: Path, name: str) -> None:
+    before = (folder / "tuples.yaml").read_text()
+    found = run(folder, "grant", "newsroom", "reader", name)
+    assert (found.exit_code, f"{name!r} cannot be a class" in found.stderr) == (1, True)
+    assert (folder / "tuples.yaml").read_text() == before
+
+
 def test_comments_stay_where_they_are(folder: Path) -> None:
     path = folder / "tuples.yaml"
     before = path.read_text()
