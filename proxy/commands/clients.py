@@ -57,8 +57,9 @@ def add(
             path = folder / CLIENTS_NAME
             changed = with_client(_text(path), client_id, group or [], scopes)
             secret, hashed = _secret(client_id, password)
+            # The secret first: without the client it counts for nothing, and can be made again.
+            add_secret(known, client_id, hashed, int(time.time()))
             write_shared(path, changed.encode())
-        add_secret(known, client_id, hashed, int(time.time()))
     _show(secret)
 
 

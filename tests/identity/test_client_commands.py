@@ -36,6 +36,16 @@ def test_add_prints_the_secret_once_and_stores_a_hash(house: House) -> None:
     assert (client.groups, client.scopes) == ({"news"}, {READ})
 
 
+def test_a_client_whose_secret_cannot_be_kept_is_not_added(house: House) -> None:
+    before = (house.policies / "clients.yaml").read_text()
+    (house.data / "file").write_text("")
+    options = ["--data", str(house.data / "file"), "--policies", str(house.policies)]
+    failed = CliRunner().invoke(clients.app, ["add", "robot", *options])
+    assert (failed.exit_code, failed.stderr.startswith("error: ")) == (1, True)
+    assert (house.policies / "clients.yaml").read_text() == before
+    assert run(house, "add", "robot")[0] == 0
+
+
 def test_edits_keep_the_comments(house: House) -> None:
     path = house.policies / "clients.yaml"
     run(house, "add", "robot")
