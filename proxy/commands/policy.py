@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,9 +16,10 @@ from proxy.commands.policy_edit import granted, principal, revoked, tuple_for
 from proxy.commands.policy_show import Json, refusals, tell_json, tell_table
 from proxy.identity.files import locked, write_shared
 from proxy.policy.embedded.store_file import StoreFile, read_store, run_cases
-from proxy.policy.files import FILES, TUPLES, InvalidPolicy, Policy, load, read_model
+from proxy.policy.files import FILES, TUPLES, InvalidPolicy, Policy, load, parse, read_model
 from proxy.policy.marked import NotYaml, read
 from proxy.policy.open import open_api
+from proxy.policy.slips import ended
 
 if TYPE_CHECKING:
     from proxy.policy.apply import Plan
@@ -39,19 +41,22 @@ def validate(
     """Check all files together; what is wrong is told with file and line."""
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     version = None
     with refusals():
         folder = policies_of(policies)
     try:
         policy = load(folder)
         version, warnings = policy.version, policy.warnings
+        notes = tuple(ended(policy, time.time()))
     except InvalidPolicy as exc:
         problems = exc.problems
     valid = not problems and not (strict and warnings)
     if json:
-        tell_json({"valid": valid, "version": version, "problems": problems, "warnings": warnings})
+        told = {"problems": problems, "warnings": warnings, "notes": notes}
+        tell_json({"valid": valid, "version": version, **told})
     else:
-        for kind, lines in (("error", problems), ("warning", warnings)):
+        for kind, lines in (("error", problems), ("warning", warnings), ("note", notes)):
             for line in lines:
                 typer.echo(f"{kind}: {line}", err=True)
         typer.echo(f"policy {version} is valid" if valid else "the policy is not valid")
@@ -95,11 +100,16 @@ def grant(
     policies: Policies = None,
 ) -> None:
     """Add a tuple to tuples.yaml: `grant group:news reader sport`, `grant newsroom member group:news`."""
+    said: list[str] = []
     with refusals(), editing(policies) as folder, locked(folder / TUPLES):
         new = tuple_for(user, relation, object_, until)
         changed = granted(_texts(folder), new)
         if changed is not None:
             write_shared(folder / TUPLES, changed.encode())
+            policy = parse({**_texts(folder), TUPLES: changed})
+            said = [*policy.warnings, *ended(policy, time.time())]
+    for line in (line for line in said if str(new) in line):
+        typer.echo(f"warning: {line}", err=True)
     typer.echo(f"granted {new}" if changed is not None else f"{new} is there already")
 
 

@@ -21,7 +21,8 @@ from proxy.identity.clients import parse_clients
 from proxy.policy.embedded.explain import Explanation
 from proxy.policy.embedded.tuples import Tuple
 from proxy.policy.files import CLIENTS, LOCAL, Policy, check_class, load, time_context
-from proxy.policy.local import SERVICE, memberships
+from proxy.policy.local import memberships
+from proxy.policy.slips import SERVICE
 
 ACTIONS = {"read": "can_read", "write": "can_write", "delete": "can_delete", "grant": "can_grant"}
 KINDS = ("flows", "sources")

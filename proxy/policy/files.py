@@ -19,6 +19,7 @@ from proxy.policy.embedded.model import Model
 from proxy.policy.embedded.store_file import read_tuples as tuples_of
 from proxy.policy.embedded.tuples import Tuple, check_tuple
 from proxy.policy.marked import Marked, NotYaml, read
+from proxy.policy.slips import slips
 
 MODEL, TUPLES, CLASSES, CLIENTS = "model.fga", "tuples.yaml", "classes.yaml", "clients.yaml"
 LOCAL = "local"
@@ -145,7 +146,7 @@ def parse(texts: Mapping[str, str]) -> Policy:
         groups=groups,
         denying=denying_of(tuples),
         boundaries=tuple(moment.timestamp() for moment in engine.moments),
-        warnings=tuple(_warnings(tuples, classes, clients, groups)),
+        warnings=tuple(slips(tuples, classes, clients, groups)),
     )
 
 
@@ -346,24 +347,6 @@ def _misfits(model: Model, placed: list[tuple[int, Tuple]]) -> list[str]:
         except PolicyError as exc:
             problems.append(f"{TUPLES}:{line}: {exc.summary}")
     return problems
-
-
-def _warnings(
-    tuples: tuple[Tuple, ...],
-    classes: Mapping[str, ClassInfo],
-    clients: Mapping[str, Client],
-    groups: frozenset[str],
-) -> Iterator[str]:
-    """What holds together, but is probably a slip of the pen."""
-    for client in clients.values():
-        for group in sorted(client.groups - groups):
-            yield f"{CLIENTS}: client {client.id} is in group {group}, of which {TUPLES} says nothing"
-    for name, info in classes.items():
-        for group in sorted(info.default_groups - groups):
-            yield f"{CLASSES}: class {name} is the default of group {group}, of which {TUPLES} says nothing"
-    named = {t.object.partition(":")[2] for t in tuples if t.object.startswith("auth_class:")}
-    for name in sorted(named - classes.keys()):
-        yield f"{CLASSES}: class {name} of {TUPLES} is not described"
 
 
 def check_class(name: str) -> str:

@@ -12,10 +12,10 @@ from proxy.policy.embedded.tuples import Tuple
 from proxy.policy.files import ASKED, Policy, time_context
 from proxy.policy.folder import FolderPolicy
 from proxy.policy.protocol import Permissions
+from proxy.policy.slips import SERVICE
 from proxy.policy.snapshots import Snapshots, asker
 
 _log = logging.getLogger(__name__)
-SERVICE = "service:tams"
 LISTS = ASKED["auth_class"]
 """What is listed of classes, in the order of `Permissions`."""
 

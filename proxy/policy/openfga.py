@@ -16,10 +16,11 @@ from proxy.identity.files import Watched
 from proxy.identity.flight import Flights
 from proxy.identity.principal import Principal
 from proxy.policy.files import time_context
-from proxy.policy.local import LISTS, SERVICE, administrator, memberships
+from proxy.policy.local import LISTS, administrator, memberships
 from proxy.policy.openfga_api import GARBAGE, Api, Pin, key_of
 from proxy.policy.openfga_mirror import Mirror, State
 from proxy.policy.protocol import Permissions
+from proxy.policy.slips import SERVICE
 from proxy.policy.snapshots import Asker, Snapshots, asker
 
 MOST_CONTEXTUAL = 100

@@ -116,6 +116,53 @@ def test_a_group_that_nothing_is_granted_to_is_a_warning(folder: Path) -> None:
     assert run(folder, "validate", "--strict").exit_code == 1
 
 
+SLIPS = [
+    (
+        "classes.yaml",
+        "  more: {default_for: {groups: [news]}}\n",
+        "news and more are all the default of group news",
+    ),
+    (
+        "classes.yaml",
+        "  one: {key_prefixes: [a/]}\n  two: {key_prefixes: [a/*]}\n",
+        "one and two are all of key prefix a/",
+    ),
+    (
+        "tuples.yaml",
+        "- {user: 'user:local/x', relation: admin, object: 'service:foo'}\n",
+        "the only service is",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "said"), SLIPS)
+def test_a_slip_of_the_pen_is_a_warning(folder: Path, name: str, text: str, said: str) -> None:
+    (folder / name).write_text((folder / name).read_text() + text)
+    found = run(folder, "validate")
+    assert (found.exit_code, said in found.stderr) == (0, True)
+    assert run(folder, "validate", "--strict").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("newsroom", "admin", "service:foo"), "gives nothing"),
+        (("newsroom", "reader", "sport", "--until", "2020-01-01T00:00:00Z"), "has ended"),
+        (("newsroom", "reader", "sport", "--until", "9999-01-01T00:00:00Z"), None),
+    ],
+)
+def test_a_grant_that_gives_nothing_says_so(folder: Path, words: tuple[str, ...], said: str | None) -> None:
+    found = run(folder, "grant", *words)
+    assert (found.exit_code, "warning:" in found.stderr) == (0, said is not None)
+    assert (said or "") in found.stderr
+
+
+def test_an_ended_grant_is_noted_and_no_mistake(folder: Path) -> None:
+    run(folder, "grant", "newsroom", "reader", "sport", "--until", "2020-01-01T00:00:00Z")
+    assert [note for note in answer(folder, "validate")["notes"] if "auth_class:sport with" in note]
+    assert run(folder, "validate", "--strict").exit_code == 0
+
+
 def test_a_grant_is_appended_and_a_revocation_takes_just_it_away(folder: Path) -> None:
     path = folder / "tuples.yaml"
     before = path.read_text()

@@ -12,7 +12,14 @@ from datetime import datetime
 from functools import cached_property
 
 from proxy.policy.embedded.conditions import Conditions
-from proxy.policy.embedded.errors import InvalidQuery, InvalidTuple, TooDeep, UnknownRelation, UnknownType
+from proxy.policy.embedded.errors import (
+    ConditionFailed,
+    InvalidQuery,
+    InvalidTuple,
+    TooDeep,
+    UnknownRelation,
+    UnknownType,
+)
 from proxy.policy.embedded.explain import Explanation, explain
 from proxy.policy.embedded.forward import Forward, Query, Truth
 from proxy.policy.embedded.model import Model
@@ -174,6 +181,18 @@ class Engine:
         of the tuple's condition out, or give one of another type."""
         if tuple_.condition is not None:
             self._conditions.bind(tuple_.condition, context)
+
+    def has_ended(self, tuple_: Tuple, moment: datetime) -> bool:
+        """Whether all timestamps of the tuple's condition lie behind a moment, at which it does not hold."""
+        if tuple_.condition is None:
+            return False
+        stated = list(self._conditions.timestamps(tuple_.condition))
+        if not stated or max(stated) > moment:
+            return False
+        try:
+            return not self._conditions.holds(tuple_.condition, {"current_time": moment.isoformat()})
+        except ConditionFailed:
+            return False
 
     @cached_property
     def moments(self) -> tuple[datetime, ...]:
