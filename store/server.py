@@ -97,6 +97,7 @@ class StrictProtocol(HttpToolsProtocol):
         self._is_in_head = False
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
+        self._read_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Give the first head a deadline."""
@@ -131,6 +132,7 @@ class StrictProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count a head's bytes, and give it a deadline, while it is not all there."""
+        self._read_bytes = len(data)
         if self._is_in_head:
             self._head_bytes += len(data)
         super().data_received(data)
@@ -159,6 +161,9 @@ class StrictProtocol(HttpToolsProtocol):
         if [name for name, _ in self.headers].count(b"host") != 1:
             self._refuse("A request must have exactly one Host header.")
             return
+        if self._is_long():
+            self._refuse("The request's head is too long.")
+            return
         if self._lines.draining and not self.parser.should_upgrade():
             # As if the client had asked for it: the answer is its last on this connection, and says so.
             self.headers.append(CLOSE)
@@ -167,6 +172,13 @@ class StrictProtocol(HttpToolsProtocol):
             self.cycle.transport = self._out  # type: ignore[assignment]
             if self._lines.draining:
                 self.cycle.keep_alive = False
+
+    def _is_long(self) -> bool:
+        """Whether a whole head is beyond the limit; measured only where what was read could hold one."""
+        most = self._most_head_bytes
+        if max(self._head_bytes, self._read_bytes) <= most:
+            return False
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > most
 
     def handle_websocket_upgrade(self) -> None:
         """A head that asks for one, unless it was refused."""

@@ -163,6 +163,23 @@ async def test_a_head_beyond_the_limit_is_refused() -> None:
         writer.close()
 
 
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: %s\r\n\r\n" % (b"x" * 2000), b"400"),
+        (b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n" % (b"x" * 2000), b"400"),
+        (b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2000\r\n\r\n" + b"x" * 2000, b"200"),
+    ],
+)
+async def test_a_head_that_arrives_at_once_is_measured_too(head: bytes, status: bytes) -> None:
+    limits = LimitSettings(header_bytes=1024)
+    async with serving(Replaceable(Told().open, (), 0), limits=limits) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head)
+        assert (await answer(reader))[0].startswith(b"HTTP/1.1 %s " % status)
+        writer.close()
+
+
 async def test_a_server_that_drains_takes_requests_and_says_that_they_are_the_last() -> None:
     lines = Lines()
     stop = StopSettings(drain_s=30)
