@@ -78,17 +78,15 @@ def serve(
 
 @app.command()
 def config() -> None:
-    """Print the effective settings, secrets masked."""
-    typer.echo(json.dumps(_settings().model_dump(mode="json"), indent=2))
-
-
-def _settings() -> Settings:
-    from proxy.app import load_settings
+    """Print the effective settings, secrets masked; or all that keeps a server from starting with them."""
+    from proxy.app import check_usable, load_settings
 
     try:
-        return load_settings()
+        settings = load_settings()
+        check_usable(settings)
     except InvalidSettings as exc:
         raise _unusable(exc) from exc
+    typer.echo(json.dumps(settings.model_dump(mode="json"), indent=2))
 
 
 def _unusable(exc: InvalidSettings) -> typer.Exit:

@@ -32,7 +32,7 @@ from proxy.identity.keyring import Keyring
 from proxy.keyvalue import KeyValue
 from proxy.live import LiveEvents, Streams, origin_of
 from proxy.metrics import ProxySource
-from proxy.mounts import mounted
+from proxy.mounts import mounted, problems_of, settings_of
 from proxy.openings import open_doors
 from proxy.policy.files import InvalidPolicy
 from proxy.policy.folder import FolderPolicy
@@ -40,7 +40,7 @@ from proxy.policy.open import open_decisions
 from proxy.propagate import Propagation
 from proxy.settings import ProxySettings
 from proxy.sights import PolicySights
-from proxy.start import first_start, policy_folder
+from proxy.start import KEYRING_NAME, first_start, policy_folder, start_problems
 from proxy.streams import StreamDoors
 from proxy.traces import Traced, tracing
 from proxy.upstream.embedded import Embedded
@@ -51,6 +51,7 @@ from proxy.upstream.protocol import Upstream
 from proxy.upstream.receiver import Receiver
 from proxy.upstream.webhooks import deciding_of, listened, receiver_doors, relaying
 from store.app import Running, run_store
+from store.checks import problems as store_problems
 from store.docs.document import describe
 from store.docs.pages import documentation
 from store.domain.webhooks import refresh_owner
@@ -97,7 +98,7 @@ async def run_proxy(settings: Settings, process: Process | None = None) -> Async
     public_url = settings.base_url()
     try:
         policy = FolderPolicy(folder, time.time)
-        keyring = Keyring.load(settings.data / "keyring.json")
+        keyring = Keyring.load(settings.data / KEYRING_NAME)
     except InvalidPolicy as exc:
         raise InvalidSettings([f"{folder}: {problem}" for problem in exc.problems]) from exc
     except ValueError as exc:
@@ -298,15 +299,27 @@ def load_settings(files: SettingsFiles | None = None) -> Settings:
         raise InvalidSettings([f"TAMS_POLICIES: {exc}"]) from exc
 
 
+def check_usable(settings: Settings) -> None:
+    """Raise `InvalidSettings` with everything that keeps a server from starting with these settings, as far
+    as that can be seen without opening the store or asking anybody."""
+    found = [*store_problems(settings), *start_problems(settings), *problems_of(settings.upstreams)]
+    for each in settings.upstreams:
+        if each.policies.is_dir():
+            found += start_problems(settings_of(settings, each))
+    if found:
+        raise InvalidSettings(list(dict.fromkeys(found)))
+
+
 def run(settings: Settings, read: Callable[[], Settings], tell: Callable[[str], None]) -> int:
     """Serve until stopped; `tell` gets the welcome, `read` reads the settings again. Returns the exit status.
 
     Raises `InvalidSettings`.
     """
+    check_usable(settings)
     first_start(settings)
-    tell(banner(settings.base_url(), settings.data, demo=settings.demo))
     failures = (InvalidSettings, store.errors.Error, Error, OSError)
+    welcome = banner(settings.base_url(), settings.data, demo=settings.demo)
     try:
-        return serve(settings, Service(read, opened, failures))
+        return serve(settings, Service(read, opened, failures), lambda: tell(welcome))
     except store.settings.InvalidSettings as exc:
         raise InvalidSettings(exc.problems) from exc

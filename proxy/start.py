@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Protocol
@@ -14,10 +14,15 @@ from pydantic import SecretStr
 
 from proxy.consistency import contradictions
 from proxy.errors import InvalidSettings
+from proxy.identity.apikeys import parse_keys_file
 from proxy.identity.clients import parse_clients
+from proxy.identity.config import IdentityConfig
 from proxy.identity.keyring import Keyring
-from proxy.identity.secrets import provision
+from proxy.identity.secrets import SECRETS_NAME, provision, read_secrets
+from proxy.policy.files import InvalidPolicy, load
 from proxy.rules import RULES, Methods
+
+KEYRING_NAME = "keyring.json"
 
 
 class Placed(Protocol):
@@ -49,6 +54,14 @@ class Startable(Placed, Protocol):
     def keyring_secret(self) -> SecretStr | None: ...
 
 
+class Identified(Startable, Protocol):
+    """The settings that say who callers are, too."""
+
+    def base_url(self) -> str: ...
+
+    def identity(self, data: Path, policies: Path, public_url: str) -> IdentityConfig: ...
+
+
 def policy_folder(settings: Placed) -> Path:
     """The operator's policy folder, or the shipped one where none is named and none is there.
 
@@ -74,6 +87,40 @@ def check_rules(rules: Mapping[str, Methods]) -> None:
         raise InvalidSettings([f"proxy/rules.py: {problem}" for problem in problems])
 
 
+def start_problems(settings: Identified) -> list[str]:
+    """What of the policy, the keyring and the files of clients and keys keeps the proxy from starting, one
+    sentence each. Reads them, makes nothing."""
+    found: list[str] = []
+    try:
+        folder = policy_folder(settings)
+        load(folder)
+    except InvalidSettings as exc:
+        found += exc.problems
+        folder = settings.policies
+    except InvalidPolicy as exc:
+        found += [f"{folder}: {problem}" for problem in exc.problems]
+    identity = settings.identity(settings.data, folder, settings.base_url())
+    found += identity.problems()
+    keyring, secrets = settings.data / KEYRING_NAME, settings.data / SECRETS_NAME
+    reads: list[tuple[Path, Callable[[], object]]] = [
+        (keyring, lambda: Keyring.load(keyring) if keyring.exists() else _may_create(settings, keyring)),
+        (secrets, lambda: read_secrets(secrets)),
+    ]
+    if identity.api_keys is not None:
+        keys = identity.api_keys.path
+        reads.append((keys, lambda: parse_keys_file(keys.read_bytes()) if keys.exists() else None))
+    for path, read in reads:
+        try:
+            read()
+        except NotADirectoryError:
+            # Said of the data folder already.
+            continue
+        except (OSError, ValueError) as exc:
+            said = exc.strerror if isinstance(exc, OSError) else str(exc)
+            found.append(said if said and str(path) in said else f"{path}: {said}")
+    return found
+
+
 def first_start(settings: Startable) -> dict[str, str]:
     """Make what only the first start makes: the keyring, and with `demo` the clients' secrets.
 
@@ -81,18 +128,13 @@ def first_start(settings: Startable) -> dict[str, str]:
     """
     check_rules(RULES)
     folder = policy_folder(settings)
-    path = settings.data / "keyring.json"
+    path = settings.data / KEYRING_NAME
     now_s = int(time.time())
-    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
+            _may_create(settings, path)
             secret = settings.keyring_secret
-            if settings.metadata == "vast" and secret is None:
-                # Other servers may share the metadata, and what they signed has to be good here.
-                raise ValueError(
-                    f"{path} is missing: with metadata in VAST, make one by `tams-proxy keyring create` and "
-                    "give it to every server, or give all of them the same TAMS_KEYRING_SECRET."
-                )
             _create(path, now_s, None if secret is None else secret.get_secret_value().encode())
         if not settings.demo or not settings.token_endpoint:
             return {}
@@ -100,6 +142,15 @@ def first_start(settings: Startable) -> dict[str, str]:
         return provision(settings.data, list(clients), now_s)
     except (OSError, ValueError) as exc:
         raise InvalidSettings([str(exc)]) from exc
+
+
+def _may_create(settings: Startable, path: Path) -> None:
+    if settings.metadata == "vast" and settings.keyring_secret is None:
+        # Other servers may share the metadata, and what they signed has to be good here.
+        raise ValueError(
+            f"{path} is missing: with metadata in VAST, make one by `tams-proxy keyring create` and "
+            "give it to every server, or give all of them the same TAMS_KEYRING_SECRET."
+        )
 
 
 def _create(path: Path, now_s: int, secret: bytes | None) -> None:

@@ -62,6 +62,7 @@ def serve(
     again; SIGTERM stops in good order.
     """
     from store.app import opened
+    from store.checks import problems
     from store.errors import Error
     from store.serve import Service
     from store.serve import serve as run
@@ -74,9 +75,14 @@ def serve(
 
     try:
         settings = read()
+        wrong = problems(settings)
+        if wrong:
+            raise InvalidSettings(wrong)
+        secret = _secret(settings.data / "store.key")
     except InvalidSettings as exc:
         raise _unusable(exc) from exc
-    secret = _secret(settings.data / "store.key")
+    except OSError as exc:
+        raise _unusable(InvalidSettings([str(exc)])) from exc
     typer.secho(
         f"WARNING: no authorization. Whoever reaches {settings.base_url()} may read, change and delete "
         "everything.",

@@ -24,6 +24,7 @@ from store.asgi import (
     read_body,
     send_response,
 )
+from store.checks import backend_problems
 from store.core import Limits, Store
 from store.docs.document import describe
 from store.docs.pages import documentation
@@ -38,7 +39,7 @@ from store.events.system import Events, run_events
 from store.exposition import Alone, Exposition, Together, measured, of_server
 from store.http import Request, Response, failure, fault, utc_now
 from store.measures import Measure, of_jobs, of_streams, of_webhooks
-from store.media.config import build, problems
+from store.media.config import build
 from store.media.files import Files
 from store.media.protocol import Media
 from store.media.serve import LocalMedia
@@ -115,13 +116,11 @@ async def run_store(
     Raises `InvalidSettings` for storage backends that cannot be, `errors.Unavailable` for what cannot be
     reached.
     """
-    configs = settings.backends()
-    lifetime = Lifetime(settings.urls.lifetime_s, settings.urls.shortest_s, settings.urls.interval_s)
-    wrong = problems(configs, lifetime)
-    if settings.urls.lifetime_s > settings.min_object_timeout_s:
-        wrong.append("urls.lifetime_s: uploads would still be allowed when their object has been collected")
+    wrong = backend_problems(settings)
     if wrong:
         raise InvalidSettings(wrong)
+    configs = settings.backends()
+    lifetime = Lifetime(settings.urls.lifetime_s, settings.urls.shortest_s, settings.urls.interval_s)
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     signer = Signer(media_keys)
     public_url = settings.base_url()

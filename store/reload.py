@@ -50,7 +50,8 @@ class _Generation:
 class Replaceable:
     """The ASGI application that `open` makes, opened on start-up and closed on shutdown.
 
-    `failures`: what `open` raises where it cannot; on a reload the application before goes on then.
+    `failures`: what `open` raises where it cannot: then there is no start, which is told in one line; on a
+    reload the application before goes on.
     """
 
     def __init__(self, open: Open, failures: tuple[type[Exception], ...], grace_s: float) -> None:
@@ -68,7 +69,11 @@ class Replaceable:
             await self._current.serve(scope, receive, send)
             return
         await receive()
-        self._current = await self._opened()
+        try:
+            self._current = await self._opened()
+        except self._failures as exc:
+            await send({"type": "lifespan.startup.failed", "message": _in_one_line(exc)})
+            return
         await send({"type": "lifespan.startup.complete"})
         await receive()
         async with self._reloading:
@@ -81,7 +86,7 @@ class Replaceable:
             try:
                 fresh = await self._opened()
             except self._failures as exc:
-                _log.error("Nothing was reloaded, everything stays as it was: %s", exc)
+                _log.error("Nothing was reloaded, everything stays as it was: %s", _in_one_line(exc))
                 return
             old, self._current = self._current, fresh
             _log.info("the settings were read again and are in force")
@@ -92,3 +97,9 @@ class Replaceable:
         stack = AsyncExitStack()
         app = await stack.enter_async_context(self._open())
         return _Generation(app, stack)
+
+
+def _in_one_line(exc: BaseException) -> str:
+    """What has failed, and why, for the log."""
+    why = "" if exc.__cause__ is None or str(exc.__cause__) in str(exc) else f" ({exc.__cause__})"
+    return "; ".join(f"{exc}{why}".splitlines())

@@ -44,8 +44,11 @@ class Service(Generic[S]):
     failures: tuple[type[Exception], ...]
 
 
-def serve(settings: S, service: Service[S]) -> int:
-    """Serve until stopped. Returns the exit status. Raises `InvalidSettings` for what cannot be used."""
+def serve(settings: S, service: Service[S], listening: Callable[[], None] = lambda: None) -> int:
+    """Serve until stopped; `listening` is called once the port is ours. Returns the exit status.
+
+    Raises `InvalidSettings` for what cannot be used.
+    """
     set_up(settings.log_level, settings.log_format)
     allow_connections(settings.limits.connections)
     certificates = _certificates(settings)
@@ -58,6 +61,7 @@ def serve(settings: S, service: Service[S]) -> int:
         wanted = places if metrics.port is not None else places[:1]
         _log.error("Cannot listen on %s: %s", " and ".join(wanted), exc)
         return STARTUP_FAILURE
+    listening()
 
     def work(member: Member | None) -> int:
         return _run(settings, service, Process(member=member), certificates, (sockets, side))

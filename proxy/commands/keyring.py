@@ -12,8 +12,7 @@ from proxy.commands.clients import refusals
 from proxy.commands.places import Data, data_of
 from proxy.identity.keyring import PURPOSES, Keyring, Purpose
 from proxy.identity.keyring import rotate as rotate_key
-
-KEYRING_NAME = "keyring.json"
+from proxy.start import KEYRING_NAME
 
 app = typer.Typer(help="The keys that sign tokens, media URLs, cursors and webhooks.", no_args_is_help=True)
 

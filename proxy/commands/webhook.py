@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from proxy.commands.keyring import KEYRING_NAME
 from proxy.commands.policy_show import Json, refusals, tell_json, tell_table
 from proxy.identity.keyring import Keyring
+from proxy.start import KEYRING_NAME
 
 if TYPE_CHECKING:
     from proxy.app import Desk
