@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
 
 from proxy.identity.config import (
     ApiKeysConfig,
@@ -28,6 +29,14 @@ class Section(BaseModel):
     """A group of settings; unknown names are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _network(value: object) -> object:
+    """A network from its text: one message, where a union would tell of each of its members."""
+    try:
+        return ip_network(value) if isinstance(value, str) else value
+    except ValueError as exc:
+        raise ValueError("must be an address or a network, as 10.0.0.0/8") from exc
 
 
 class ClaimSettings(Section):
@@ -144,14 +153,14 @@ class ProxySettings(BaseModel):
         default=None, description="A header that holds a bare token, for instance x-api-key."
     )
     api_keys: Path | None = Field(default=None, description="The file of opaque API keys.")
-    trusted_fronts: tuple[Network, ...] = Field(
+    trusted_fronts: tuple[Annotated[Network, BeforeValidator(_network)], ...] = Field(
         default=(),
         description="Networks of reverse proxies whose X-Forwarded-For and client certificates are believed.",
     )
     mtls: CertificateSettings = Field(
         default=CertificateSettings(), description="How client certificates name their holders."
     )
-    default_class: str | None = Field(
+    default_class: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,128}$")] | None = Field(
         default=None, description="What untagged resources count as; by default they are for administrators."
     )
     propagate_classes: bool = Field(

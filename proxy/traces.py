@@ -12,11 +12,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from proxy.asgi import TRACE_PARENT, App, Receive, Scope, Send
 from proxy.audit import Decision
 from proxy.errors import InvalidSettings
+from proxy.upstream.headers import Base
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -34,6 +35,13 @@ class TraceSettings(BaseModel):
     endpoint: str | None = None
     ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
     headers_file: Path | None = None
+
+    @field_validator("endpoint")
+    @classmethod
+    def _is_url(cls, value: str | None) -> str | None:
+        if value is not None:
+            Base.of(value.partition("?")[0])
+        return value
 
 
 class Tracer:

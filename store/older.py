@@ -25,7 +25,9 @@ LISTS: Final = {"VAST_ENDPOINT": "TAMS_VAST__ENDPOINTS"}
 BACKENDS: Final = "TAMS_STORAGE_BACKENDS"
 SHORTEST_SECRET: Final = 32
 _TRUE: Final = ("1", "true", "yes", "on")
-_OURS: Final = ("TAMS_", *NAMES, *LISTS, "DEBUG", "S3_")
+STORES, MAIN_STORE = "STORAGE_CONFIG", "STORAGE_NAME"
+"""The YAML file of another key-value server's storage, and which store of it is used."""
+_OURS: Final = ("TAMS_", *NAMES, *LISTS, STORES, MAIN_STORE, "DEBUG", "S3_")
 
 
 def chosen(found: Mapping[str, str]) -> dict[str, str]:
@@ -34,7 +36,7 @@ def chosen(found: Mapping[str, str]) -> dict[str, str]:
 
 
 def translated(given: Mapping[str, str]) -> dict[str, str]:
-    """The same with our names where only older ones are set."""
+    """The same with our names where only older ones are set. ValueError for a list that is none."""
     found = dict(given)
     for older, ours in NAMES.items():
         value = given.get(older, "")
@@ -45,7 +47,7 @@ def translated(given: Mapping[str, str]) -> dict[str, str]:
         found.setdefault("TAMS_LOG_LEVEL", "debug")
     for older, ours in LISTS.items():
         if given.get(older) and ours not in given:
-            found[ours] = listed(given[older])
+            found[ours] = json.dumps(_list(older, given[older]))
             # An older deployment had no other database.
             found.setdefault("TAMS_METADATA", "vast")
     if given.get("S3_BUCKET_NAME") and BACKENDS not in given:
@@ -53,20 +55,28 @@ def translated(given: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def listed(text: str) -> str:
-    """A list as JSON, from JSON or from values with commas between."""
-    return text if text.lstrip().startswith("[") else json.dumps(_pieces(text))
+def spelt(given: Mapping[str, str]) -> dict[str, str]:
+    """The older name of each of our variables that is set by that name alone."""
+    return {ours: older for older, ours in (NAMES | LISTS).items() if given.get(older) and ours not in given}
 
 
-def _pieces(text: str) -> list[str]:
-    return [piece.strip() for piece in text.split(",") if piece.strip()]
+def _list(name: str, text: str) -> list[str]:
+    """A list, from JSON or from values with commas between."""
+    if not text.lstrip().startswith("["):
+        return [piece.strip() for piece in text.split(",") if piece.strip()]
+    try:
+        found: object = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+        raise ValueError(f"{name}: must be URLs, with commas between or as a JSON list")
+    return found
 
 
 def _backend(given: Mapping[str, str]) -> dict[str, object]:
     """The one bucket of an older deployment as a storage backend; its id is the same at every start."""
     bucket = given["S3_BUCKET_NAME"]
-    text = given.get("S3_ENDPOINT_URL", "")
-    named = json.loads(text) if text.lstrip().startswith("[") else _pieces(text)
+    named = _list("S3_ENDPOINT_URL", given.get("S3_ENDPOINT_URL", ""))
     scheme = "https" if given.get("S3_USE_SSL", "true").lower() in _TRUE else "http"
     found: dict[str, object] = {
         "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"s3://{bucket}")),

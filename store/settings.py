@@ -12,7 +12,8 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import (
     Field,
@@ -34,6 +35,7 @@ from store.events.addresses import Addresses
 from store.files import SettingsFiles
 from store.keeping import PREFIX, Backends, BackendSettings, UrlSettings, VastSettings
 from store.kvconfig import InvalidStores, imported
+from store.older import MAIN_STORE, STORES
 from store.rate import Rate
 from store.serving import LimitSettings, MetricsSettings, Section, StopSettings, TlsSettings
 
@@ -42,10 +44,10 @@ ENV_FILE = "TAMS_ENV_FILE"
 DEFAULT_BACKEND_ID = "5f0c5d4e-9f57-4b3a-8a53-6f1f6a1d2c01"
 ARCHIVE_BACKEND_ID = "5f0c5d4e-9f57-4b3a-8a53-6f1f6a1d2c02"
 Port = Annotated[int, Field(ge=0, le=65535)]
+_BLANK: Final = re.compile(r"[\x00-\x20\x7f\s]")
+LONGEST_S = 100 * 366 * 86_400
+"""No duration is longer: a hundred years, which in nanoseconds is still a number that databases hold."""
 S = TypeVar("S", bound="StoreSettings")
-
-STORES, MAIN_STORE = "STORAGE_CONFIG", "STORAGE_NAME"
-"""The YAML file of another key-value server's storage, and which store of it is used."""
 
 
 class InvalidSettings(Exception):
@@ -78,7 +80,7 @@ class EventSettings(Section):
     forgotten, though a webhook has not taken it. `streams`: live streams at once in one process."""
 
     receivers: tuple[str, ...] = ()
-    kept_s: Annotated[int, Field(ge=86_400)] = 7 * 86_400
+    kept_s: Annotated[int, Field(ge=86_400, le=LONGEST_S)] = 7 * 86_400
     streams: Annotated[int, Field(ge=0)] = 1000
 
     @field_validator("receivers")
@@ -98,7 +100,7 @@ class StreamSettings(Section):
 
     backend: str | None = None
     max_len: Annotated[int | None, Field(ge=1)] = None
-    max_age_s: Annotated[int | None, Field(ge=1)] = None
+    max_age_s: Annotated[int | None, Field(ge=1, le=LONGEST_S)] = None
     max_bytes: Annotated[int | None, Field(ge=1)] = None
 
 
@@ -141,7 +143,7 @@ class StoreSettings(BaseSettings):
     keys: KeySettings = Field(KeySettings(), description="The key-value API at /store.")
     events: EventSettings = Field(EventSettings(), description="Webhooks and live streams.")
     streams: StreamSettings = Field(StreamSettings(), description="Live streams at /streams and /data.")
-    min_object_timeout_s: Annotated[int, Field(ge=300)] = Field(
+    min_object_timeout_s: Annotated[int, Field(ge=300, le=LONGEST_S)] = Field(
         86_400, description="How long an allocated object may stay unregistered."
     )
     page: Annotated[int, Field(ge=1)] = Field(100, description="Items on a page by default.")
@@ -164,9 +166,18 @@ class StoreSettings(BaseSettings):
         problems = self.vast.problems() if self.metadata == "vast" else []
         if self.tls.certificate is None and self.tls.key is not None:
             problems.append(f"{PREFIX}TLS__CERTIFICATE: a key without a certificate is of no use")
+        if "page" in self.model_fields_set and self.page > self.page_most:
+            problems.append(f"{PREFIX}PAGE: is more than {PREFIX}PAGE_MOST, {self.page_most}")
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    @field_validator("public_url")
+    @classmethod
+    def _is_called(cls, value: str | None) -> str | None:
+        if value is not None:
+            check_url(value)
+        return value
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -198,6 +209,17 @@ class StoreSettings(BaseSettings):
         return [*StoreSettings.backends(self), archive.config(self.data)]
 
 
+def check_url(text: str) -> None:
+    """ValueError for what is no URL of a server: http or https, a host, perhaps a port and a path."""
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or _BLANK.search(text):
+        raise ValueError("must be an http or https URL")
+    if parts.username is not None or "?" in text or "#" in text:
+        raise ValueError("must hold no credentials, query or fragment")
+    if parts.port == 0:
+        raise ValueError("must not name port 0")
+
+
 def parse(
     settings: type[S], environ: Mapping[str, str] | None = None, files: SettingsFiles | None = None
 ) -> S:
@@ -210,10 +232,14 @@ def parse(
     files = files or SettingsFiles()
     try:
         given = older.chosen(files.variables(given.pop(ENV_FILE, None), ".env")) | given
-        given.pop(ENV_FILE, None)
-        said = older.translated(given)
     except (OSError, ValueError) as exc:
-        raise InvalidSettings([f"{ENV_FILE} or a variable of an older deployment: {exc}"]) from exc
+        raise InvalidSettings([f"{ENV_FILE}: {exc}"]) from exc
+    given.pop(ENV_FILE, None)
+    aliases = older.spelt(given)
+    try:
+        said = older.translated(given)
+    except ValueError as exc:
+        raise InvalidSettings([str(exc)]) from exc
     given |= {name: said[name] for name in said if name in given or _field(name) in settings.model_fields}
     named = given.pop(CONFIG, None)
     problems = _unknown(settings, given)
@@ -222,10 +248,9 @@ def parse(
     try:
         chosen = _with_sources(settings, given, files.toml(named, "tams.toml"))()
     except ValidationError as exc:
-        problems += [_problem(error) for error in exc.errors(include_url=False)]
+        problems += [_problem(error, aliases) for error in exc.errors(include_url=False)]
     except SettingsError as exc:
-        field = re.search(r'field "(\w+)"', str(exc))
-        problems.append(f"{PREFIX}{field[1].upper()}: must be JSON" if field else str(exc))
+        problems += _no_json(exc, given)
     except OSError as exc:
         problems.append(f"{CONFIG}: {exc}")
     except ValueError as exc:
@@ -295,10 +320,28 @@ def _with_sources(settings: type[S], given: Mapping[str, str], filed: dict[str, 
     return Sourced
 
 
-def _problem(error: Any) -> str:
+def _no_json(exc: SettingsError, given: Mapping[str, str]) -> list[str]:
+    """Which variables of the field that could not be read are no JSON."""
+    found = re.search(r'field "(\w+)"', str(exc))
+    if found is None:
+        return [str(exc)]
+    names = [name for name in given if _field(name) == found[1].lower() and not _is_json(given[name])]
+    return [f"{name}: must be JSON" for name in names or [PREFIX + found[1].upper()]]
+
+
+def _is_json(text: str) -> bool:
+    """Whether a value can be read; what does not begin as a list or an object is taken as it is."""
+    try:
+        return not text.lstrip().startswith(("[", "{")) or json.loads(text) is not None
+    except (ValueError, RecursionError):
+        return False
+
+
+def _problem(error: Any, aliases: Mapping[str, str]) -> str:
     if not error["loc"]:
         return str(error["msg"]).removeprefix("Value error, ")
     where = PREFIX + "__".join(str(piece) for piece in error["loc"]).upper()
+    where = next((old for ours, old in aliases.items() if f"{where}__".startswith(f"{ours}__")), where)
     if error["type"] == "extra_forbidden":
         return f"{where}: there is no such setting"
     return f"{where}: {error['msg'].removeprefix('Value error, ')}"

@@ -163,6 +163,54 @@ def test_a_policy_folder_that_counted_is_never_replaced_by_the_shipped_one(
         policy_folder(load_settings(files))
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("TAMS_PUBLIC_URL", bad) for bad in ("x", "ftp://x y", "http://x y", "http://u@h", "http://h?a=1")),
+        ("TAMS_PUBLIC_URL", "http://h:99999"),
+        ("TAMS_PUBLIC_URL", "http://h/a b"),
+        ("TAMS_TRACES__ENDPOINT", "foo"),
+        ("TAMS_TRACES__ENDPOINT", "http://a b/v1/traces"),
+        ("TAMS_UPSTREAM", "http://a b"),
+        ("TAMS_DEFAULT_CLASS", "a b"),
+        ("TAMS_DEFAULT_CLASS", ""),
+        ("TAMS_PAGE", "5000"),
+        ("TAMS_EVENTS__KEPT_S", "99999999999999999999"),
+        ("TAMS_MIN_OBJECT_TIMEOUT_S", "99999999999999999999"),
+        ("TAMS_STREAMS__MAX_AGE_S", "99999999999999999999"),
+    ],
+)
+def test_what_cannot_work_is_refused(name: str, value: str) -> None:
+    (told,) = problems({name: value}).splitlines()
+    assert told.startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize("value", ["https://tams.example.org/", "http://[::1]:8000", "http://h/below/it"])
+def test_a_public_url_may_have_a_port_and_a_path(value: str) -> None:
+    assert parse(Settings, {"TAMS_PUBLIC_URL": value}).base_url() == value.rstrip("/")
+
+
+def test_a_default_page_is_no_more_than_the_longest_that_is_set() -> None:
+    assert parse(Settings, {"TAMS_PAGE": "5000", "TAMS_PAGE_MOST": "5000"}).page == 5000
+    assert parse(Settings, {"TAMS_PAGE_MOST": "10"}).page_most == 10
+
+
+@pytest.mark.parametrize(
+    ("environ", "told"),
+    [
+        ({"PORT": "abc"}, "PORT: Input should be a valid integer"),
+        ({"VAST_ENDPOINT": "["}, "VAST_ENDPOINT: must be URLs"),
+        ({"S3_BUCKET_NAME": "b", "S3_ENDPOINT_URL": "[1]"}, "S3_ENDPOINT_URL: must be URLs"),
+        ({"TAMS_VAST__ENDPOINTS": "["}, "TAMS_VAST__ENDPOINTS: must be JSON"),
+        ({"TAMS_TRUSTED_FRONTS": '["x"]'}, "TAMS_TRUSTED_FRONTS__0: must be an address or a network"),
+        ({"TAMS_CORS_ORIGINS": "*"}, "TAMS_CORS_ORIGINS: must be JSON"),
+    ],
+)
+def test_a_mistake_is_told_by_the_name_it_was_made_under(environ: dict[str, str], told: str) -> None:
+    (said,) = problems(environ).splitlines()
+    assert said.startswith(told)
+
+
 def test_secrets_are_masked_when_shown() -> None:
     backend = (
         '[{"id": "0f2b2b6c-6c0a-4d3f-9a54-0a1b2c3d4e5f", "type": "s3", "bucket": "media",'

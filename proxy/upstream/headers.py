@@ -47,7 +47,7 @@ class Base:
     def of(cls, url: str) -> Base:
         """The base in a URL. ValueError for one that is no plain http or https URL."""
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if parts.scheme not in ("http", "https") or not parts.hostname or any(c <= " " for c in parts.netloc):
             raise ValueError("must be an http or https URL")
         if parts.username is not None or parts.query or parts.fragment:
             raise ValueError("must hold no credentials, query or fragment")

@@ -85,6 +85,14 @@ def test_a_file_is_read_and_the_environment_beats_it(tmp_path: Path) -> None:
     assert parse(Settings, {"TAMS_ENV_FILE": "named"}).port == 9003
 
 
+def test_the_file_may_name_the_stores_of_a_key_value_server(tmp_path: Path) -> None:
+    (tmp_path / "stores.yaml").write_text("stores: {a: {type: memory}, b: {type: file, root: x}}\nmain: a\n")
+    (tmp_path / ".env").write_text("STORAGE_CONFIG=stores.yaml\nSTORAGE_NAME=b\nTOKENS_FILE=keys.json\n")
+    settings = parse(Settings, {})
+    assert [backend.type for backend in settings.storage_backends if backend.default] == ["files"]
+    assert settings.api_keys == Path("keys.json")
+
+
 def test_a_wrong_name_in_the_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("TAMS_PROT=1\n")
     with pytest.raises(Invalid, match="TAMS_PROT: there is no such setting"):
@@ -92,7 +100,7 @@ def test_a_wrong_name_in_the_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_what_is_no_list_is_refused() -> None:
-    with pytest.raises(Invalid, match="older deployment"):
+    with pytest.raises(Invalid, match="S3_ENDPOINT_URL: must be URLs"):
         parse(Settings, {"S3_BUCKET_NAME": "media", "S3_ENDPOINT_URL": "[nonsense"})
 
 
