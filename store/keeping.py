@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from store.media.config import Chain, FilesConfig, KeyFiles, S3Config
 from store.media.sigv4 import Keys
+from store.models.common import AUTH_CLASSES, tag_problem
 from store.serving import Section
 
 PREFIX = "TAMS_"
@@ -60,6 +61,16 @@ class BackendSettings(Section):
     secret_key_file: Path | None = None
     session_token_file: Path | None = None
     profile: str | None = None
+
+    @field_validator("tags")
+    @classmethod
+    def _are_tags(cls, value: dict[str, str | list[str]]) -> dict[str, str | list[str]]:
+        found = [problem for name, item in value.items() if (problem := tag_problem(name, item)) is not None]
+        if value.get(AUTH_CLASSES) == []:
+            found.append(f"{AUTH_CLASSES} is empty: name a class, or leave the tag out for everybody")
+        if found:
+            raise ValueError("; ".join(found))
+        return value
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

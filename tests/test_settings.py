@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,20 @@ def test_lists_are_json_in_the_environment() -> None:
     settings = parse(Settings, {"TAMS_STORAGE_BACKENDS": backend})
     assert settings.storage_backends[0].bucket == "media"
     assert "TAMS_STORAGE_BACKENDS" in problems({"TAMS_STORAGE_BACKENDS": "[{"}).upper()
+
+
+@pytest.mark.parametrize(
+    ("classes", "told"),
+    [
+        (["*"], "each class in tag 'auth_classes' must be"),
+        ("a b", "each class in tag 'auth_classes' must be"),
+        ([], "auth_classes is empty"),
+    ],
+)
+def test_a_storage_backend_of_no_class_or_of_an_impossible_one_is_refused(classes: object, told: str) -> None:
+    backend = {"id": str(uuid.uuid4()), "tags": {"auth_classes": classes}}
+    found = problems({"TAMS_STORAGE_BACKENDS": json.dumps([backend])})
+    assert "TAMS_STORAGE_BACKENDS" in found and told in found
 
 
 KEYS = ("access_key", "secret_key", "session_token")
