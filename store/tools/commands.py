@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -72,6 +75,8 @@ def ingest(
     Run again, also after a failure, it goes on where it stopped: what is there already is not stored
     twice.
     """
+    if not media:
+        raise ToolError("MEDIA is empty: say a file, a playlist or a folder")
     plan = ingesting.Plan(
         _naming(client, media, fresh, (container.value, seconds, whole), auth_class or []),
         Wanted(label or _name(media), description, _tags(tag or [], auth_class or [])),
@@ -117,19 +122,34 @@ def outgest(
     """
     if target.exists() and not overwrite:
         raise ToolError(f"{target} is there already; --overwrite replaces it")
-    parts = target.with_name(f"{target.name}.parts")
-    parts.mkdir(parents=True, exist_ok=True)
-    made = parts / f"made{target.suffix}"
-    span = timerange_of(timerange)
-    order = outgesting.Order(span, made, gaps, drop, keep_times)
-    fetcher = Fetcher(client, parts, jobs)
-    origins = origin.origins(client, uuid("flow", flow))
-    extent, total, missing = outgesting.plan(fetcher, origins, order)
-    with report.Bars.shown() as bars:
-        tally = outgesting.write(fetcher, origins, order, extent, bars.begin(target.name, total))
-    made.replace(target)
-    shutil.rmtree(parts)
+    outgesting.kind_of(target)
+    if not target.parent.is_dir():
+        raise ToolError(f"{target.parent}: there is no such folder")
+    span, flow_id = timerange_of(timerange), uuid("flow", flow)
+    with _parts(target) as parts:
+        made = parts / f"made{target.suffix}"
+        order = outgesting.Order(span, made, gaps, drop, keep_times)
+        fetcher = Fetcher(client, parts, jobs)
+        origins = origin.origins(client, flow_id)
+        extent, total, missing = outgesting.plan(fetcher, origins, order)
+        with report.Bars.shown() as bars:
+            tally = outgesting.write(fetcher, origins, order, extent, bars.begin(target.name, total))
+        made.replace(target)
+        shutil.rmtree(parts)
     _written(target, extent, missing, tally, as_json)
+
+
+@contextmanager
+def _parts(target: Path) -> Iterator[Path]:
+    """The folder of downloads beside a file; it goes where nothing was downloaded."""
+    parts = target.with_name(f"{target.name}.parts")
+    parts.mkdir(exist_ok=True)
+    try:
+        yield parts
+    finally:
+        parts.joinpath(f"made{target.suffix}").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            parts.rmdir()
 
 
 def _written(

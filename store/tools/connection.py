@@ -32,6 +32,9 @@ def _option(name: str, help_: str, *more: str) -> Any:
     )
 
 
+WAYS: Final = ("client_id", "user", "token")
+"""The options that say who calls: one of them."""
+
 Text = str | None
 OPTIONS: Final[dict[str, tuple[Any, Any]]] = {
     "url": (Annotated[str, _option("url", "The URL of the TAMS service.")], "http://127.0.0.1:8000"),
@@ -91,18 +94,28 @@ def connected(command: Callable[..., None]) -> Callable[..., None]:
     hints = get_type_hints(command, include_extras=True)
     own = inspect.signature(command)
     parameters = [p.replace(annotation=hints[n]) for n, p in own.parameters.items() if n != "client"]
+    kind = inspect.Parameter.KEYWORD_ONLY
+    parameters.append(inspect.Parameter("context", kind, annotation=typer.Context))
     for name, (annotation, default) in OPTIONS.items():
-        kind = inspect.Parameter.KEYWORD_ONLY
         parameters.append(inspect.Parameter(name, kind, default=default, annotation=annotation))
 
     def run(**given: Any) -> None:
-        connection = {name: given.pop(name) for name in OPTIONS}
+        context = given.pop("context")
+        connection = _chosen(context, {name: given.pop(name) for name in OPTIONS})
         _run(command, given, connection)
 
     run.__name__, run.__doc__ = command.__name__, command.__doc__
     run.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": None}
     return run
+
+
+def _chosen(context: typer.Context, connection: dict[str, Any]) -> dict[str, Any]:
+    """The options, without ways to log in that only the environment has, where the command line has one."""
+    sources = {name: context.get_parameter_source(name) for name in WAYS}
+    said = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+    left_out = set(WAYS) - said if any(connection[name] for name in said) else ()
+    return {**connection, **dict.fromkeys(left_out)}
 
 
 def _run(command: Callable[..., None], given: dict[str, Any], connection: dict[str, Any]) -> None:

@@ -107,9 +107,7 @@ def write(
 ) -> Tally:
     """Write the file. Raises `ToolError`, `Refused`, `NoMediaLibrary`."""
     av = pyav()
-    kind = FORMATS.get(order.target.suffix.lower())
-    if kind is None:
-        raise ToolError(f"{order.target}: use one of {', '.join(FORMATS)}")
+    kind = kind_of(order.target)
     tally = Tally()
     options = {"mpegts_copyts": "1"} if kind == "mpegts" else {}
     try:
@@ -124,6 +122,14 @@ def write(
     except av.error.FFmpegError as exc:
         raise Unreadable(f"{order.target.name} cannot be written: {exc.strerror}") from exc
     return tally
+
+
+def kind_of(target: Path) -> str:
+    """The format of a file by its name. Raises `ToolError` where it is none that can be written."""
+    kind = FORMATS.get(target.suffix.lower())
+    if kind is None:
+        raise ToolError(f"{target}: use one of {', '.join(FORMATS)}")
+    return kind
 
 
 class Lane:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 import time
@@ -96,6 +97,8 @@ class Reader:
             with open(part.uri, "rb") as file:
                 if part.range is None:
                     return file.read()
+                if part.range[1] > os.fstat(file.fileno()).st_size:
+                    raise _too_short(part)
                 file.seek(part.range[0])
                 return _all(part, file.read(part.range[1] - part.range[0]))
         except OSError as exc:
@@ -130,8 +133,12 @@ def _ranged(part: Part, answer: httpx.Response) -> bytes:
 
 def _all(part: Part, content: bytes) -> bytes:
     if part.range is not None and len(content) != part.range[1] - part.range[0]:
-        raise Unreadable(f"{part.uri} is shorter than its playlist says")
+        raise _too_short(part)
     return content
+
+
+def _too_short(part: Part) -> Unreadable:
+    return Unreadable(f"{part.uri} is shorter than its playlist says")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from urllib.parse import urljoin
 from store.tools.errors import Unreadable
 
 _ATTRIBUTE = re.compile(r'([A-Z0-9-]+)=("[^"]*"|[^",]*)(?:,|$)')
+MOST_DIGITS = 18
 Range = tuple[int, int]
 """The first byte, and the one after the last."""
 
@@ -169,7 +170,7 @@ def _range(state: _State) -> Range | None:
 
 
 def _whole(text: str, name: str) -> int:
-    if not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS):
         raise Unreadable(f"{name} of the playlist is not a number: {text[:40]!r}")
     return int(text)
 

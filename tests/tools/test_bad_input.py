@@ -206,7 +206,11 @@ def test_a_token_that_is_not_taken_says_what_to_do(place: Place) -> None:
     ("arguments", "status", "says"),
     [
         (("ls", "--user", "x", "--token", "y", "--client", ""), 2, "exclude each other"),
+        (("ls", "--user", "x"), 2, "--password is missing"),
         (("ls", "--user", "x", "--client", ""), 2, "--password is missing"),
+        (("ls", "--token", "old"), 1, "With a new one"),
+        (("ls", "--token", "x", "--client", "y"), 2, "exclude each other"),
+        (("ingest", ""), 1, "MEDIA is empty"),
         (("ls", "--url", "http://127.0.0.1:1", "--client", ""), 2, "Is a TAMS service at"),
         (("show", "no-such-thing"), 1, "there is no such flow or source or object"),
         (("outgest", "no-id", "x.mp4"), 1, "expected a UUID"),
@@ -220,6 +224,28 @@ def test_a_wrong_call_is_told(
     monkeypatch.setattr(connection, "RETRIES", Policy(0, 0))
     result = place.run(*arguments)
     assert (result.exit_code, says in result.stderr) == (status, True), result.stderr
+
+
+def test_a_playlist_that_says_more_than_there_is_is_told(place: Place, playlist: Path) -> None:
+    said = playlist.read_text()
+    for span in ("99999999999@0", "1@99999999999", "1@9223372036854775808", "9" * 5000):
+        playlist.write_text(said.replace("#EXTINF", f"#EXT-X-BYTERANGE:{span}\n#EXTINF", 1))
+        result = place.run("ingest", str(playlist), "--auth-class", "news")
+        assert (result.exit_code, result.stdout) == (1, ""), result.output
+        assert "is shorter than its playlist says" in result.stderr or "is not a number" in result.stderr
+
+
+def test_of_a_file_that_cannot_be_written_nothing_is_left(place: Place, tmp_path: Path) -> None:
+    absent = "00000000-0000-4000-8000-000000000000"
+    for flow, target, says in (
+        (absent, tmp_path / "a.mp4", "404"),
+        (absent, tmp_path / "a.doc", "use one of"),
+        (absent, tmp_path / "none" / "a.mp4", "no such folder"),
+        ("x", tmp_path / "a.mp4", "expected a UUID"),
+    ):
+        result = place.run("outgest", flow, str(target))
+        assert (result.exit_code, says in result.stderr) == (1, True), result.stderr
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_live_playlist_is_followed_until_it_ends(place: Place, playlist: Path) -> None:
