@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -43,15 +44,20 @@ def tell_json(value: Any) -> None:
 
 
 def tell_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table; colours only on a terminal. Nothing in a cell is markup."""
+    """A table, its first column whole; all of them, and no colours, where the output is no terminal. Nothing
+    in a cell is markup."""
     console = Console()
-    table = Table(*head, box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
+    for number, name in enumerate(head):
+        table.add_column(name, no_wrap=number == 0, overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
     if console.is_terminal:
         console.print(table)
     else:
-        console.print(table, width=max(console.width, 240), soft_wrap=True, no_wrap=True)
+        whole = console.options.update(width=_WIDEST)
+        Console(width=Measurement.get(console, whole, table).maximum).print(table, soft_wrap=True)
 
 
+_WIDEST = 1_000_000
 _STYLES = {"yes": "green", "no": "red", "denied": "red"}

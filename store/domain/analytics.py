@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
@@ -21,6 +21,8 @@ MOST_READ: Final = 10
 """How many objects are named of those that were read most."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _UNKNOWN: Final = "unknown"
+_SEVERAL: Final[Mapping[str, str]] = {Kind.COPY: "copies", Kind.DELIVERY: "deliveries"}
+"""Kinds whose plural has no mere s."""
 
 
 @dataclass(slots=True)
@@ -211,7 +213,7 @@ def _catalogue(resources: Iterable[Resource]) -> dict[str, Any]:
         created = [min([each.created_ns, *created]), max([each.created_ns, *created])]
     first, last = created or (None, None)
     return {
-        **{f"{kind}s" if kind != Kind.COPY else "copies": count for kind, count in sorted(kinds.items())},
+        **{_SEVERAL.get(kind, f"{kind}s"): count for kind, count in sorted(kinds.items())},
         "segments": segments,
         "sources_by_format": dict(sorted(formats.items())),
         "first_created_ns": first,

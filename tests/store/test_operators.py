@@ -14,6 +14,8 @@ async def test_figures_follow_what_there_is(tams: Tams) -> None:
     await tams.segment(flow["id"], "[0:0_5:0)")
     after = await tams.get("/analytics/catalogue-summary")
     assert (after["flows"], after["segments"]) == (before["flows"] + 1, before["segments"] + 1)
+    assert {"copies", "deletions", "deliveries", "flows", "profiles", "sources", "webhooks"} < after.keys()
+    assert not {"copys", "deliverys", "services"} & after.keys()
     usage = await tams.get("/analytics/flow-usage")
     assert usage["formats"][0]["format"] == flow["format"]
     assert (await tams.get("/analytics/time-range-analysis"))["longest_ns"] == 5 * 10**9
