@@ -237,6 +237,12 @@ class QuietWebSocket(WebSocketsSansIOProtocol):
         if tls is not None and not self.close_sent:
             self.scope["extensions"] |= {"tls": tls}
 
+    async def send(self, message: Any) -> None:
+        """A handshake that was answered as a plain request is over; uvicorn would log that as a failure."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and self.close_sent:
+            self.handshake_complete = True
+
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone."""
         self._lines.open -= 1

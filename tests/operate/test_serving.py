@@ -180,6 +180,25 @@ async def test_a_head_that_arrives_at_once_is_measured_too(head: bytes, status: 
         writer.close()
 
 
+async def test_a_handshake_that_is_refused_is_no_failure_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.http.response.start", "status": 401, "headers": []})
+            await send({"type": "websocket.http.response.body", "body": b"no"})
+
+    async with serving(refuse) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(
+            b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        )
+        head, body = await answer(reader)
+        assert head.startswith(b"HTTP/1.1 401 ") and body == b"no"
+        assert await reader.read() == b""
+        writer.close()
+    assert [each.message for each in caplog.records if each.levelname == "ERROR"] == []
+
+
 async def test_a_server_that_drains_takes_requests_and_says_that_they_are_the_last() -> None:
     lines = Lines()
     stop = StopSettings(drain_s=30)
