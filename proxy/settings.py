@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
 
+from proxy.identity.clients import SCOPES
 from proxy.identity.config import (
     ApiKeysConfig,
     CertificateConfig,
@@ -37,6 +48,24 @@ def _network(value: object) -> object:
         return ip_network(value) if isinstance(value, str) else value
     except ValueError as exc:
         raise ValueError("must be an address or a network, as 10.0.0.0/8") from exc
+
+
+def _scope(value: str) -> str:
+    if value not in SCOPES:
+        raise ValueError(f"must be one of {', '.join(sorted(SCOPES))}")
+    return value
+
+
+def _web_origin(value: str) -> str:
+    """An origin as browsers spell it (RFC 6454 6.2), or `*`: any other would match none."""
+    if value != "*" and not _ORIGIN.fullmatch(value):
+        raise ValueError("must be * or an origin, as https://player.example.org, without a path")
+    return value
+
+
+_ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+ScopeName = Annotated[str, AfterValidator(_scope)]
+WebOrigin = Annotated[str, AfterValidator(_web_origin)]
 
 
 class ClaimSettings(Section):
@@ -72,7 +101,7 @@ class IssuerSettings(Section):
     types: tuple[str, ...] | None = None
     claims: ClaimSettings | None = None
     groups: dict[str, str] | None = None
-    scopes: dict[str, str] = {}
+    scopes: dict[str, ScopeName] = {}
     carries_scopes: bool = True
     scope_admin: bool = False
     leeway_s: int = 30
@@ -107,8 +136,8 @@ class CertificateSettings(Section):
     header: str | None = None
     name: CertificateName = "cn"
     groups: dict[str, tuple[str, ...]] = {}
-    scopes: dict[str, tuple[str, ...]] = {}
-    default_scopes: tuple[str, ...] = ()
+    scopes: dict[str, tuple[ScopeName, ...]] = {}
+    default_scopes: tuple[ScopeName, ...] = ()
     alias: str = "mtls"
 
     def config(self, fronts: tuple[Network, ...]) -> CertificateConfig:
@@ -173,7 +202,7 @@ class ProxySettings(BaseModel):
     documentation: bool = Field(
         default=True, description="Answer /docs, /redoc and /openapi.json, for anyone."
     )
-    cors_origins: tuple[str, ...] = Field(
+    cors_origins: tuple[WebOrigin, ...] = Field(
         default=(), description="Origins of web pages that may call the API from a browser."
     )
     traces: TraceSettings = Field(default=TraceSettings(), description="Traces by OpenTelemetry.")
@@ -186,6 +215,13 @@ class ProxySettings(BaseModel):
     upstreams: tuple[MountedUpstream, ...] = Field(
         default=(), description="More of them, by path prefix or host, each with policies of its own."
     )
+
+    @field_validator("mtls")
+    @classmethod
+    def _has_fronts(cls, value: CertificateSettings, info: ValidationInfo) -> CertificateSettings:
+        if value.header is not None and info.data.get("trusted_fronts") == ():
+            raise ValueError("header is believed of TAMS_TRUSTED_FRONTS alone, and there are none")
+        return value
 
     @field_validator("upstream")
     @classmethod

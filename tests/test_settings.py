@@ -200,6 +200,13 @@ def test_what_cannot_work_is_refused(name: str, value: str) -> None:
     assert told.startswith(f"{name}: ")
 
 
+@pytest.mark.parametrize(
+    "value", ["*", "https://player.example.org", "http://[::1]:8080", "http://127.0.0.1:1"]
+)
+def test_an_origin_has_a_scheme_a_host_and_perhaps_a_port(value: str) -> None:
+    assert parse(Settings, {"TAMS_CORS_ORIGINS": json.dumps([value])}).cors_origins == (value,)
+
+
 @pytest.mark.parametrize("value", ["https://tams.example.org/", "http://[::1]:8000", "http://h/below/it"])
 def test_a_public_url_may_have_a_port_and_a_path(value: str) -> None:
     assert parse(Settings, {"TAMS_PUBLIC_URL": value}).base_url() == value.rstrip("/")
@@ -219,6 +226,12 @@ def test_a_default_page_is_no_more_than_the_longest_that_is_set() -> None:
         ({"TAMS_VAST__ENDPOINTS": "["}, "TAMS_VAST__ENDPOINTS: must be JSON"),
         ({"TAMS_TRUSTED_FRONTS": '["x"]'}, "TAMS_TRUSTED_FRONTS__0: must be an address or a network"),
         ({"TAMS_CORS_ORIGINS": "*"}, "TAMS_CORS_ORIGINS: must be JSON"),
+        ({"TAMS_CORS_ORIGINS": '["foo"]'}, "TAMS_CORS_ORIGINS__0: must be * or an origin"),
+        ({"TAMS_CORS_ORIGINS": '["http://x/path"]'}, "TAMS_CORS_ORIGINS__0: must be * or an origin"),
+        ({"TAMS_CORS_ORIGINS": '["https://x/"]'}, "TAMS_CORS_ORIGINS__0: must be * or an origin"),
+        ({"TAMS_MTLS__DEFAULT_SCOPES": '["tams-api/raed"]'}, "TAMS_MTLS__DEFAULT_SCOPES__0: must be one of"),
+        ({"TAMS_MTLS__SCOPES": '{"camera": ["read"]}'}, "TAMS_MTLS__SCOPES__CAMERA__0: must be one of"),
+        ({"TAMS_MTLS__HEADER": "Client-Cert"}, "TAMS_MTLS: header is believed of TAMS_TRUSTED_FRONTS alone"),
     ],
 )
 def test_a_mistake_is_told_by_the_name_it_was_made_under(environ: dict[str, str], told: str) -> None:

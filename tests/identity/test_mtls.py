@@ -147,9 +147,7 @@ def header(house: House) -> dict[str, str]:
     return {"Client-Cert": f":{base64.b64encode(der).decode()}:"}
 
 
-@pytest.mark.parametrize(
-    ("fronts", "status"), [('["127.0.0.0/8"]', 200), ('["192.0.2.1"]', 401), ("[]", 401)]
-)
+@pytest.mark.parametrize(("fronts", "status"), [('["127.0.0.0/8"]', 200), ('["192.0.2.1"]', 401)])
 async def test_a_front_is_believed_where_it_is_trusted(
     house: House, tmp_path: Path, fronts: str, status: int
 ) -> None:
