@@ -156,10 +156,6 @@ class CertificateSettings(Section):
 class ProxySettings(BaseModel):
     """Settings of the proxy itself."""
 
-    keyring_secret: Annotated[SecretStr, Field(min_length=32)] | None = Field(
-        default=None,
-        description="A secret that the keyring is derived from where there is none yet, the same everywhere.",
-    )
     policies: Path = Field(
         default=Path("policies"),
         description="The policy folder; the shipped one where none is named and there is none.",

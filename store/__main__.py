@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import secrets
 import sys
 from dataclasses import asdict
 from enum import StrEnum
@@ -64,6 +62,7 @@ def serve(
     from store.app import opened
     from store.checks import problems
     from store.errors import Error
+    from store.own_key import own_key
     from store.serve import Service
     from store.serve import serve as run
 
@@ -78,7 +77,7 @@ def serve(
         wrong = problems(settings)
         if wrong:
             raise InvalidSettings(wrong)
-        secret = _secret(settings.data / "store.key")
+        secret = own_key(settings)
     except InvalidSettings as exc:
         raise _unusable(exc) from exc
     except OSError as exc:
@@ -247,18 +246,6 @@ def import_stores(
     except InvalidStores as exc:
         typer.echo(f"{file} cannot be imported:\n  " + "\n  ".join(exc.problems), err=True)
         raise typer.Exit(2) from exc
-
-
-def _secret(path: Path) -> bytes:
-    """The key of signed URLs and page tokens, made on first start and kept, for this user alone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    except FileExistsError:
-        return path.read_bytes()
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secrets.token_bytes(32))
-    return path.read_bytes()
 
 
 def main() -> None:

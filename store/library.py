@@ -23,6 +23,7 @@ from store.core import Store
 from store.errors import BadRequest, NotFound
 from store.http import Request
 from store.metadata.opening import vast_config
+from store.own_key import NAME
 from store.params import Params
 from store.routes.table import OPERATIONS
 from store.settings import StoreSettings
@@ -117,7 +118,7 @@ async def open_library(
     `media_keys` sign URLs of local media, and are the server's; those of a store that runs alone are found
     in its data folder. Raises as `run_store`.
     """
-    keys = media_keys or (await _own_key(settings.data / "store.key"),)
+    keys = media_keys or (await _own_key(settings.data / NAME),)
     async with run_store(settings, media_keys=keys, cursor_keys=keys, webhook_keys=keys, jobs=()) as running:
         yield Library(settings, running.store)
 

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from pydantic import (
     Field,
+    SecretStr,
     ValidationError,
     field_validator,
     model_validator,
@@ -126,6 +127,9 @@ class StoreSettings(BaseSettings):
     stop: StopSettings = Field(StopSettings(), description="How the server stops.")
     metrics: MetricsSettings = Field(MetricsSettings(), description="Figures for Prometheus.")
     data: Path = Field(Path("data"), description="The folder of metadata, local media and secrets.")
+    keyring_secret: Annotated[SecretStr, Field(min_length=32)] | None = Field(
+        None, description="A secret that keys are derived from where there are none yet, the same everywhere."
+    )
     name: str = Field("TAMS", description="The service's name, until POST /service sets another.")
     description: str = Field("A Time-addressable Media Store", description="Its description, likewise.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
