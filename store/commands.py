@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -58,6 +59,7 @@ async def migrate(path: Path, config: VastConfig) -> int:
     database = Database(config, Stamps(time.time_ns))
     try:
         await vast_start.start(database)
+        await copying.refuse_in_use(database, _watch)
         await copying.copy(path, database, _progress)
     except errors.Error as exc:
         typer.echo(exc.summary, err=True)
@@ -73,6 +75,7 @@ async def migrate_back(config: VastConfig, path: Path) -> int:
     database = Database(config, Stamps(time.time_ns))
     try:
         await vast_start.open_existing(database)
+        await copying.refuse_in_use(database, _watch)
         await copying_back.copy_back(database, path, _progress)
     except errors.Error as exc:
         typer.echo(exc.summary, err=True)
@@ -81,6 +84,10 @@ async def migrate_back(config: VastConfig, path: Path) -> int:
         await database.close()
     typer.echo(f"everything was copied into {path} and is the same; set metadata to sqlite")
     return 0
+
+
+async def _watch() -> None:
+    await asyncio.sleep(copying.WATCH_S)
 
 
 def _progress(subject: str, done: int, total: int) -> None:

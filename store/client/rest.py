@@ -94,7 +94,8 @@ class RestStore(_Calls):
 
     @contextmanager
     def stream(self, key: str, *, start: int = 0, end: int | None = None) -> Iterator[Iterator[bytes]]:
-        """The bytes from `start` up to `end` in chunks, for objects that are too long for memory."""
+        """The bytes from `start` up to `end` in chunks, for objects that are too long for memory:
+        `with store.stream(key) as chunks`."""
         response = self._answer(self._object("GET", key, part(start, end)), stream=True)
         try:
             yield response.iter_bytes(CHUNK_BYTES)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -22,7 +22,7 @@ from store.metadata.rows import Kind, Put
 from store.metadata.sqlite_schema import BUSY_S, VERSION, connect
 from store.metadata.tables import object_of
 from store.metadata.vast_events import SEQUENCE
-from store.metadata.vast_predicates import equal
+from store.metadata.vast_predicates import above, equal
 from store.metadata.vast_rows import EMPTY, Span, columns_of_put
 from store.metadata.vast_session import Database
 from store.metadata.vast_terms import rewrite
@@ -33,6 +33,10 @@ BATCH: Final = 500
 """How many records are written in one transaction."""
 BATCH_S: Final = 60.0
 VERIFY_S: Final = 3_600.0
+WATCH_S: Final = 4.0
+"""How long it is watched whether anybody else writes."""
+COMMITS_NS: Final = 120_000_000_000
+"""How old commits are that are looked at."""
 PREFIX: Final = "copied:"
 DONE: Final = f"{PREFIX}everything"
 
@@ -139,6 +143,23 @@ SECTIONS: Final = (
         ("k.number",),
     ),
 )
+
+
+async def refuse_in_use(database: Database, wait: Callable[[], Awaitable[None]]) -> None:
+    """Nobody writes to the tables for a while: a server does every second, for its jobs.
+
+    Raises `errors.BadRequest` where somebody does, `errors.Unavailable`.
+    """
+    before = await database.read(lambda tx: _newest(tx, database.stamps.now_ns()))
+    await wait()
+    if await database.read(lambda tx: _newest(tx, database.stamps.now_ns())) > before:
+        raise errors.BadRequest("A server runs on the tables in VAST: stop all servers first.")
+
+
+def _newest(tx: Tx, now_ns: int) -> int:
+    """The stamp of the newest commit, 0 where there is none."""
+    found = tx.select("commits", ("stamp",), above("stamp", now_ns - COMMITS_NS))
+    return max((stamp for (stamp,) in found), default=0)
 
 
 async def copy(path: Path, target: Database, report: Report) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -237,6 +238,21 @@ async def test_coming_back_goes_on_where_it_was_interrupted(
         await back.close()
 
 
+async def test_tables_that_a_server_uses_are_left_alone(emulator: Any) -> None:
+    async with opened(emulator) as vast, opened(emulator) as server:
+        now_ns = time.time_ns()
+
+        async def job() -> None:
+            assert await server.lease("deletions", "server", now_ns, now_ns + 1)
+
+        async def nothing() -> None:
+            await server.events(0, 1)
+
+        with pytest.raises(errors.BadRequest, match="stop all servers"):
+            await copying.refuse_in_use(vast.database, job)
+        await copying.refuse_in_use(vast.database, nothing)
+
+
 async def test_what_comes_back_different_is_found(tmp_path: Path, emulator: Any) -> None:
     path = tmp_path / "back.sqlite"
     async with opened(emulator) as vast:
@@ -262,6 +278,7 @@ def test_the_command_copies_once(tmp_path: Path, emulator: Any, monkeypatch: pyt
         await store.close()
 
     asyncio.run(fill())
+    monkeypatch.setattr(copying, "WATCH_S", 0)
     for name, value in {
         "CONFIG": os.devnull,
         "DATA": str(tmp_path),
