@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,6 +34,7 @@ from proxy.identity.throttle import Throttle
 SESSION_S = 24 * 3600
 CERTIFICATE_CACHE_S = 60
 MAX_CERTIFICATES = 1_000
+_log = logging.getLogger(__name__)
 
 
 class Authenticator:
@@ -179,6 +181,8 @@ def create(config: IdentityConfig, client: httpx.AsyncClient) -> Authenticator:
     key_sets: list[KeySet] = []
     introspections: list[Introspection] = []
     for issuer in config.issuers:
+        for url in issuer.plain_urls():
+            _log.warning("issuer %s: %s is plain HTTP, where its keys can be forged", issuer.alias, url)
         discovery = Discovery(issuer, client)
         key_sets.append(KeySet(discovery.keys, name=issuer.alias))
         issuers.append(RemoteIssuer(issuer, key_sets[-1]))

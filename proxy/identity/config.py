@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from proxy.identity.fronts import Network
 
@@ -98,6 +100,22 @@ class IssuerConfig:
         if not 0 <= self.leeway_s <= MAX_LEEWAY_S:
             found.append(f"{where}: leeway_s must be 0 to {MAX_LEEWAY_S}")
         return found
+
+    def plain_urls(self) -> list[str]:
+        """Where it is asked over HTTP on other hosts: whoever is between could answer in its place."""
+        asked = [self.jwks_url or self.issuer]
+        if self.introspection is not None:
+            asked.append(self.introspection.url or self.issuer)
+        return [url for url in dict.fromkeys(asked) if url.startswith("http://") and not _is_here(url)]
+
+
+def _is_here(url: str) -> bool:
+    """Whether a URL is of this host, by its loopback."""
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)

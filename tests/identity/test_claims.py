@@ -372,3 +372,19 @@ def test_every_problem_of_a_configuration_is_named(house: House) -> None:
         assert part in problems
     assert "'ok'" not in problems and "canary" not in repr(config)
     assert IdentityConfig(allow_basic=True).problems() == ["Basic authentication needs the built-in clients"]
+
+
+@pytest.mark.parametrize(
+    ("issuer", "keys", "told"),
+    [
+        ("https://idp.example.org", None, []),
+        ("http://127.0.0.1:8080/realms/tams", None, []),
+        ("http://localhost:8080", "http://[::1]/keys", []),
+        ("http://idp.example.org", None, ["http://idp.example.org"]),
+        ("http://idp.example.org", "https://idp.example.org/keys", []),
+        ("https://idp.example.org", "http://idp/keys", ["http://idp/keys"]),
+        ("http://[", None, ["http://["]),
+    ],
+)
+def test_keys_over_plain_http_of_other_hosts_are_told(issuer: str, keys: str | None, told: list[str]) -> None:
+    assert IssuerConfig("idp", issuer, ("a",), jwks_url=keys).plain_urls() == told
