@@ -6,16 +6,21 @@ Two writes are two system calls here, and where the client waits they wake it tw
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 
 class Joining:
     """A connection's way out, one answer after the other. What an answer writes first waits for what it
-    writes second, until the end of the loop's turn at most; all after that goes out as it comes."""
+    writes second, until the end of the loop's turn at most; all after that goes out as it comes. `over`: what
+    closes the connection."""
 
-    __slots__ = ("_first", "_has_begun", "_loop", "_transport")
+    __slots__ = ("_first", "_has_begun", "_loop", "_transport", "over")
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, over: Callable[[], None]
+    ) -> None:
         self._transport = transport
+        self.over = over
         self._loop = loop
         self._first = b""
         self._has_begun = False
@@ -46,7 +51,7 @@ class Joining:
     def close(self) -> None:
         """As `asyncio.Transport.close`, with nothing lost."""
         self.flush()
-        self._transport.close()
+        self.over()
 
     def is_closing(self) -> bool:
         """As `asyncio.BaseTransport.is_closing`."""

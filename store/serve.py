@@ -13,12 +13,13 @@ from typing import Generic, TypeVar
 from uvicorn.config import STARTUP_FAILURE
 
 from store.asgi import App, Receive, Scope, Send, send_response
+from store.connections import allow_connections
 from store.errors import NotFound
 from store.http import failure, utc_now
 from store.logs import set_up
 from store.process import Process
 from store.reload import Replaceable
-from store.server import allow_connections, server
+from store.server import server
 from store.settings import InvalidSettings, StoreSettings
 from store.tls import Certificates, InvalidCertificate
 from store.workers import Member, Workers, listen

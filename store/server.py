@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import resource
 import signal
 import socket
 import ssl
@@ -21,14 +20,15 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.http11 import Request
 
 from store.asgi import App
+from store.connections import waiting_at
 from store.http import error_body, utc_now
+from store.lingering import Lingering
 from store.sending import Joining
 from store.serving import LimitSettings, StopSettings
-from store.tls import Certificates, InvalidCertificate
+from store.tls import Certificates, InvalidCertificate, tls_of
 
 HEADER_TIMEOUT_S = 20
 KEEP_ALIVE_S = 75
-MOST_FILES = 65_536
 TICK_S = 0.1
 LINGER_S = 0.3
 """For so long after it stopped a server waits for requests that were on their way to it."""
@@ -67,18 +67,6 @@ class ServerConfig(uvicorn.Config):
     limits: LimitSettings
 
 
-def tls_of(transport: asyncio.BaseTransport) -> dict[object, object] | None:
-    """The ASGI TLS extension of a connection: the certificate that the client showed and the server verified.
-
-    None without one, and on a connection in the clear.
-    """
-    held = transport.get_extra_info("ssl_object")
-    certificate = None if held is None else held.getpeercert(binary_form=True)
-    if certificate is None:
-        return None
-    return {"client_cert_chain": (ssl.DER_cert_to_PEM_cert(certificate),)}
-
-
 class StrictProtocol(HttpToolsProtocol):
     """Refuses what RFC 9112 3.2 does: no Host, or several; and heads that are too long or never end; and
     connections beyond the limit.
@@ -98,11 +86,13 @@ class StrictProtocol(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_bytes = 0
         self._read_bytes = 0
+        self._may_go_on = False
+        self._lingering: Lingering | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Give the first head a deadline."""
         super().connection_made(transport)
-        self._out = Joining(transport, self.loop)
+        self._out = Joining(transport, self.loop, self._over)
         self._tls = tls_of(transport)
         self._lines.open += 1
         if self._lines.open > self._most:
@@ -113,9 +103,10 @@ class StrictProtocol(HttpToolsProtocol):
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of the deadline."""
+        """Let go of the deadline, and of the circle of references."""
         self._lines.open -= 1
         self._head_arrived()
+        self._out.over = self.transport.close
         super().connection_lost(exc)
 
     def shutdown(self) -> None:
@@ -132,6 +123,9 @@ class StrictProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count a head's bytes, and give it a deadline, while it is not all there."""
+        if self._lingering is not None:
+            self._lingering.take(data)
+            return
         self._read_bytes = len(data)
         if self._is_in_head:
             self._head_bytes += len(data)
@@ -170,8 +164,14 @@ class StrictProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if self.cycle is not None:
             self.cycle.transport = self._out  # type: ignore[assignment]
-            if self._lines.draining:
-                self.cycle.keep_alive = False
+            # An answer that does not wait for the whole body is the last on its connection, and says so.
+            self._may_go_on, self.cycle.keep_alive = self.cycle.keep_alive, False
+
+    def on_message_complete(self) -> None:
+        """A body is whole: what it is answered with need not be the last."""
+        super().on_message_complete()
+        if self.cycle is not None and not (self.cycle.response_started or self._lines.draining):
+            self.cycle.keep_alive = self._may_go_on
 
     def _is_long(self) -> bool:
         """Whether a whole head is beyond the limit; measured only where what was read could hold one."""
@@ -186,11 +186,16 @@ class StrictProtocol(HttpToolsProtocol):
             super().handle_websocket_upgrade()
 
     def on_response_complete(self) -> None:
-        """An answer that did not wait for the whole body is the last on its connection: no more is taken."""
+        """What is written next is of another answer."""
         self._out.end()
-        if self.cycle is not None and self.cycle.more_body:
-            self.transport.close()
         super().on_response_complete()
+
+    def _over(self) -> None:
+        """The last answer is sent, or cannot be."""
+        if self.cycle.response_complete and self.cycle.more_body and not self.transport.is_closing():
+            self._lingering = Lingering(self.transport, self.loop)
+        else:
+            self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         """What the parser refuses."""
@@ -314,7 +319,7 @@ class Server(uvicorn.Server):
 
     async def _stop_listening(self, sockets: list[socket.socket]) -> None:
         """Listen no more, and take the connections that have been made: closing would reset those."""
-        waiting = [each for listening in sockets for each in _made(listening)]
+        waiting = [each for listening in sockets for each in waiting_at(listening)]
         for running in self.servers:
             running.close()
         loop = asyncio.get_running_loop()
@@ -341,17 +346,6 @@ class Server(uvicorn.Server):
         task = asyncio.ensure_future(work)
         self._beside.add(task)
         task.add_done_callback(self._beside.discard)
-
-
-def _made(listening: socket.socket) -> Iterator[socket.socket]:
-    """Connections that nobody has taken yet."""
-    while True:
-        try:
-            connection, _ = listening.accept()
-        except OSError:
-            return
-        connection.setblocking(False)
-        yield connection
 
 
 def server(
@@ -396,14 +390,3 @@ def _config(
         timeout_graceful_shutdown=stop.grace_s,
         ssl_context_factory=None if context is None else lambda config, default: context,
     )
-
-
-def allow_connections(wanted: int) -> None:
-    """Raise this process's limit of open files, as far as it may be, so that many can be connected."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
-    asked = max(soft, min(wanted + 1024, most))
-    if soft != resource.RLIM_INFINITY and asked > soft:
-        # A container may forbid what the limit allows; then the limit stays.
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (asked, hard))

@@ -93,3 +93,15 @@ def _load(context: ssl.SSLContext, settings: TlsSettings) -> None:
             context.load_verify_locations(settings.client_ca)
         except (OSError, ssl.SSLError) as exc:
             raise InvalidCertificate(f"TAMS_TLS__CLIENT_CA: {settings.client_ca}: {exc}") from exc
+
+
+def tls_of(transport: asyncio.BaseTransport) -> dict[object, object] | None:
+    """The ASGI TLS extension of a connection: the certificate that the client showed and the server verified.
+
+    None without one, and on a connection in the clear.
+    """
+    held = transport.get_extra_info("ssl_object")
+    certificate = None if held is None else held.getpeercert(binary_form=True)
+    if certificate is None:
+        return None
+    return {"client_cert_chain": (ssl.DER_cert_to_PEM_cert(certificate),)}

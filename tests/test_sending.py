@@ -32,7 +32,7 @@ class Wire:
 
 
 def joining(wire: Wire) -> Joining:
-    return Joining(cast("asyncio.Transport", wire), asyncio.get_running_loop())
+    return Joining(cast("asyncio.Transport", wire), asyncio.get_running_loop(), wire.close)
 
 
 async def test_a_head_and_its_body_are_one_write() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from store import lingering
 from store.asgi import Receive, Scope, Send, send_response
 from store.server import server
 
@@ -119,6 +120,41 @@ def test_a_body_that_nobody_reads_is_not_taken(port: int) -> None:
         while piece := connection.recv(65536):
             answer += piece
     assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("size", [20_000, 1_000_000])
+@pytest.mark.parametrize("first", [0, 5_000])
+def test_an_answer_that_did_not_wait_for_the_body_is_read_all_the_same(
+    port: int, size: int, first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lingering, "LINGER_S", 60)
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % size
+        connection.sendall(head + b"x" * first)
+        answer = connection.recv(65536)
+        connection.sendall(b"x" * (size - first))
+        while piece := connection.recv(65536):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 200 ") and b"\r\nconnection: close\r\n" in answer
+    assert answer.endswith(b'{"path": "/"}')
+
+
+def test_a_body_that_does_not_end_is_not_taken_for_ever(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n")
+        with pytest.raises(ConnectionError):
+            for _ in range(10_000):
+                connection.sendall(b"x" * 10_000)
+
+
+def test_a_request_whose_body_came_along_leaves_the_connection_open(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        for _ in range(3):
+            connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello")
+            answer = b""
+            while not answer.endswith(b'{"path": "/"}'):
+                answer += connection.recv(65536)
+            assert b"connection: close" not in answer
 
 
 def test_a_bad_chunk_ends_the_connection(port: int) -> None:

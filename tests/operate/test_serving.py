@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from store import lingering
 from store.asgi import App, Receive, Scope, Send, send_response
 from store.reload import Replaceable
 from store.server import Lines, Server, server
@@ -259,6 +260,21 @@ async def test_a_new_certificate_is_shown_and_open_connections_stay(tmp_path: Pa
             through.write(GET)
             assert (await answer(each))[0].startswith(b"HTTP/1.1 200 ")
             through.close()
+
+
+async def test_an_answer_that_did_not_wait_for_the_body_ends_tls_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lingering, "LINGER_S", 0)
+    certificate(tmp_path, "one")
+    held = Certificates(TlsSettings(certificate=tmp_path / "cert.pem", key=tmp_path / "key.pem"))
+    async with serving(Replaceable(Told().open, (), 0), certificates=held) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting(tmp_path))
+        writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx")
+        async with asyncio.timeout(20):
+            answered = await reader.read()
+        writer.close()
+    assert answered.endswith(b"generation 1") and b"connection: close" in answered
 
 
 async def test_a_certificate_without_its_key_is_refused_and_the_old_one_shown(tmp_path: Path) -> None:
