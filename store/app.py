@@ -68,6 +68,8 @@ from store.work.worker import Job, Worker
 _log = logging.getLogger(__name__)
 MEDIA = b"/media/"
 TITLE = "TAMS 8.2"
+CLOSING_S = 5.0
+"""How long what is known may take to reach the metadata when the store stops; leases run out otherwise."""
 BACKENDS_FRESH_S = 30.0
 """For how long a storage backend is not asked again whether it works: it writes and reads for that."""
 
@@ -151,7 +153,12 @@ async def run_store(
             run_streams(store, _streams(settings, store), settings.max_body_bytes) as streams,
         ):
             measures = (of_jobs(worker), of_webhooks(metadata), of_streams(streams.streams))
-            yield Running(store, served, worker, keys, settings.keys.rate(), events, streams, measures)
+            try:
+                yield Running(store, served, worker, keys, settings.keys.rate(), events, streams, measures)
+            finally:
+                # All that is written down and given back from here on: each alone would wait for a database
+                # that is gone as long as a request does.
+                metadata.hurry(CLOSING_S)
     finally:
         await worker.stop()
         for media in backends.values():

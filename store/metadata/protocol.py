@@ -257,6 +257,11 @@ class Metadata(Protocol):
         """Facts for operators (engine, version, place); raises `errors.Unavailable` when unusable."""
         ...
 
+    def hurry(self, within_s: float) -> None:
+        """From now on answer all calls within so many seconds altogether, and after them none: a server that
+        stops is not kept by a database that is gone. Calls that are too late raise `errors.Unavailable`."""
+        ...
+
     async def close(self) -> None:
         """Finish the writes in hand and let go of the database."""
         ...

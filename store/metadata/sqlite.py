@@ -306,6 +306,9 @@ class Sqlite:
             "schema_version": str(found),
         }
 
+    def hurry(self, within_s: float) -> None:
+        """Nothing: a file is either there, or fails at once."""
+
     async def close(self) -> None:
         """Finish the writes in hand and let go of the database."""
         await self._writer.close()

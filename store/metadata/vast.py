@@ -8,6 +8,7 @@ repeated from its start.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -54,6 +55,7 @@ from store.metadata.vast_tx import Stamps, Tx
 from store.timerange import TimeRange
 from store.view import View
 
+_log = logging.getLogger(__name__)
 T = TypeVar("T")
 TURNS: Final = 256
 
@@ -295,13 +297,21 @@ class Vast:
             "conflicts": self._conflicts.value,
         }
 
+    def hurry(self, within_s: float) -> None:
+        """Answer all calls within so many seconds altogether, and after them none."""
+        self.database.hurry(within_s)
+
     async def close(self) -> None:
         """Finish the writes in hand and let go of the cluster."""
         self._closed = True
         await asyncio.gather(*self._in_hand, return_exceptions=True)
-        if self._writer is not None:
-            await self._writer.release()
-        await self.database.close()
+        try:
+            if self._writer is not None:
+                await self._writer.release()
+        except errors.Unavailable as exc:
+            _log.warning("the claim to be the only writer was not given up, and runs out: %s", exc)
+        finally:
+            await self.database.close()
 
 
 def _flow(flow_id: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 import uuid
@@ -48,6 +49,7 @@ class Database:
         self.session: VastSession | None = None
         self._threads = Threads(config.threads, "vast")
         self._closed = False
+        self._last = math.inf
 
     async def open(self) -> None:
         """Connect. Raises `errors.Unavailable`."""
@@ -68,10 +70,15 @@ class Database:
         """
         return await self._submit(work, True, within_s)
 
+    def hurry(self, within_s: float) -> None:
+        """Answer all calls within so many seconds altogether, and after them none."""
+        self._last = min(self._last, time.monotonic() + within_s)
+
     async def _submit(self, work: Callable[[Tx], T], writes: bool, within_s: float | None) -> T:
-        if self._closed or self.session is None:
+        now = time.monotonic()
+        if self._closed or self.session is None or now >= self._last:
             raise errors.Unavailable("The metadata database is closed.")
-        deadline = time.monotonic() + (self.config.deadline_s if within_s is None else within_s)
+        deadline = min(self._last, now + (self.config.deadline_s if within_s is None else within_s))
         call = _Call(self.session, self.config, self.tables, self.stamps, writes, deadline)
         return await self._answer(deadline - time.monotonic(), partial(call.run, work))
 
