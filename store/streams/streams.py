@@ -7,7 +7,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -69,6 +69,7 @@ class _Open:
     trimmed_s: float = 0.0
     again_s: float = 0.0
     pause_s: float = 0.0
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Streams:
@@ -212,7 +213,9 @@ class Streams:
     async def flush(self) -> None:
         """Seal all that there is, now."""
         for each in list(self._open.values()):
-            await self._turn(each, 0)
+            # One that is under way may have looked before the last entries came.
+            async with each.turn:
+                await self._turn(each, 0)
 
     async def _log_of(self, stream: Stream) -> Log:
         found = self._open.get(stream.key)
@@ -270,7 +273,7 @@ class Streams:
         each.pause_s = min(MOST_PAUSE_S, max(1.0, 2 * each.pause_s))
         each.again_s = loop.time() + each.pause_s
         with _logged("sealing"):
-            async with self._turns:
+            async with self._turns, each.turn:
                 await self._turn(each, self._options.seal_ns)
             each.pause_s = each.again_s = 0.0
 
