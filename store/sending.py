@@ -33,7 +33,9 @@ class Joining:
             self._loop.call_soon(self.flush)
         elif self._first:
             first, self._first = self._first, b""
-            self._transport.writelines((first, data))
+            # Once closed, transports of asyncio in Python 3.12 fail here, where `write` does nothing.
+            if not self._transport.is_closing():
+                self._transport.writelines((first, data))
         else:
             self._transport.write(data)
 

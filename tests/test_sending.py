@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Sequence
 from typing import cast
 
@@ -96,3 +97,20 @@ async def test_nothing_is_written_to_what_was_closed_meanwhile() -> None:
     wire.close()
     await asyncio.sleep(0)
     assert wire.writes == []
+
+
+async def test_what_comes_too_late_is_no_failure() -> None:
+    """As of a transport of asyncio's, whose `writelines` fails where its `write` does nothing."""
+    here, there = socket.socketpair()
+    with there:
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=here)
+        out = Joining(transport, loop, transport.close)
+        transport.abort()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        out.write(b"head")
+        out.write(b"body")
+        out.end()
+        there.setblocking(False)
+        assert there.recv(1) == b""
