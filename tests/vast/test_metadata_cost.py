@@ -198,10 +198,12 @@ async def test_reads_look_at_no_more_rows_when_there_are_more(start: Any) -> Non
                 watch.begin()
                 await read(vast)
                 costs[name].append((watch.queries, watch.scanned))
+    # Ranges are cut where rows that come in no order say: about once more for each doubling, and there are
+    # three and a bit.
     grown = {
         name: (few, many)
         for name, (few, many) in costs.items()
-        if many[1] > 1.5 * few[1] + 500 or many[0] > few[0] + 2
+        if many[1] > 1.5 * few[1] + 500 or many[0] > few[0] + 5
     }
     assert grown == {}
 
