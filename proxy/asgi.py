@@ -274,7 +274,7 @@ class Refusals:
 async def who(authenticator: Authenticator, scope: Scope, decision: Decision) -> Principal:
     """The caller. Raises as `Authenticator.credential` and `authenticate` do."""
     connection = scope["client"][0] if scope.get("client") else ""
-    peer = decision.peer = caller_address(authenticator, scope)
+    peer = decision.peer = decision.peer or caller_address(authenticator, scope)
     decision.trace_parent = scope.get(TRACE_PARENT)
     tls = (scope.get("extensions") or {}).get("tls")
     now_s = int(decision.time_s)
