@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,7 +30,10 @@ class Registrar:
 
     def register(self, segment: NewSegment) -> Error | None:
         """Accept a segment, or say why not."""
-        if self._overlaps(segment):
+        start, stop, spans = segment.start_ns, segment.stop_ns, self._spans
+        # Before this lie the spans that begin earlier than the segment ends, none of which overlap.
+        at = bisect_left(spans, (stop, MIN_NS))
+        if (at and spans[at - 1][1] > start) or self.taken(start, stop):
             return BadRequest("The segment overlaps another one of the flow.")
         obj = self.objects.get(segment.object_id)
         init_id = segment.init_object_id or (obj.init_object_id if obj is not None else None)
@@ -44,15 +47,9 @@ class Registrar:
             if row is not None:
                 self.objects[row.id] = row
                 self.changed[row.id] = None
-        insort(self._spans, (segment.start_ns, segment.stop_ns))
+        spans.insert(at, (start, stop))
         self.accepted.append(segment)
         return None
-
-    def _overlaps(self, segment: NewSegment) -> bool:
-        at = bisect_left(self._spans, (segment.stop_ns, MIN_NS))
-        if at and self._spans[at - 1][1] > segment.start_ns:
-            return True
-        return self.taken(segment.start_ns, segment.stop_ns)
 
     def uses(self) -> Counter[str]:
         """How many of the accepted segments use each object, directly or as the init object of theirs."""

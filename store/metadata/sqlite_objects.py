@@ -11,6 +11,7 @@ import orjson
 
 from store.errors import BadRequest, NotFound
 from store.metadata.rows import Doomed, ObjectRow, Role
+from store.metadata.sqlite_insert import insert_rows
 from store.metadata.tables import object_document, object_of
 from store.timerange import MIN_NS
 
@@ -23,13 +24,17 @@ LOOKS: Final = 20
 CACHED: Final = 8_192
 NUL: Final = "\0"
 
+Record = tuple[Any, ...]
 Uses = Counter[tuple[int, str]]
 """By (object's number, flow id), by how much a count is to grow, or to shrink."""
 
 _BY_ID = f"SELECT {OBJECT} FROM json_each(?) w CROSS JOIN objects o ON o.id = w.value"
 _BY_NUMBER = f"SELECT {OBJECT} FROM json_each(?) w CROSS JOIN objects o ON o.number = w.value"
-_SUSPECT = """INSERT INTO suspects VALUES (?, ?)
-    ON CONFLICT DO UPDATE SET after_ns = min(after_ns, excluded.after_ns)"""
+_OVERWRITE = """ON CONFLICT (number) DO UPDATE SET
+    version = excluded.version, role = excluded.role, flow_id = excluded.flow_id,
+    created_ns = excluded.created_ns, init = excluded.init, document = excluded.document"""
+_ADD = "ON CONFLICT DO UPDATE SET count = count + excluded.count"
+_EARLIER = "ON CONFLICT DO UPDATE SET after_ns = min(after_ns, excluded.after_ns)"
 _UNREFERENCED = """NOT EXISTS (SELECT 1 FROM uses u WHERE u.object = o.number)
     AND NOT EXISTS (SELECT 1 FROM objects m WHERE m.init = o.number)
     AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.object = o.number)"""
@@ -86,14 +91,10 @@ def refuse_nul(texts: Iterable[str | int | None]) -> None:
         raise BadRequest("A value has a NUL character.")
 
 
-def _held(record: tuple[Any, ...]) -> Held:
-    """The object that a statement selected as `OBJECT`."""
-    return Held(record[0], object_of(*record[1:]))
-
-
 def load(connection: sqlite3.Connection, ids: Iterable[str]) -> dict[str, Held]:
     """The objects that exist among `ids`."""
-    return {record[1]: _held(record) for record in connection.execute(_BY_ID, (json_array(ids),))}
+    records = connection.execute(_BY_ID, (json_array(ids),))
+    return {record[1]: Held(record[0], object_of(*record[1:])) for record in records}
 
 
 def save(
@@ -114,27 +115,23 @@ def save(
     inits = {row.init_object_id for row in rows if row.init_object_id is not None}
     before = [known[row.id].row.init_object_id for row in rows if row.id in known]
     left = {init_object_id for init_object_id in before if init_object_id is not None}
-    for id, held in load(connection, (inits | left) - numbers.keys()).items():
-        numbers[id] = held.number
+    unknown = (inits | left) - numbers.keys()
+    if unknown:
+        numbers |= {id: held.number for id, held in load(connection, unknown).items()}
     if not inits <= numbers.keys():
         raise ValueError("an object names an init object that does not exist")
-    fresh, changed = [], []
+    fresh: list[Record] = []
+    changed: list[Record] = []
     for version, row in enumerate(rows, first_version):
         init = None if row.init_object_id is None else numbers[row.init_object_id]
-        values = (version, row.role, row.flow_id, row.created_ns, init, object_document(row))
-        if row.id in known:
-            changed.append((*values, numbers[row.id]))
-        else:
-            fresh.append((numbers[row.id], row.id, *values))
-    connection.executemany("INSERT INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?)", fresh)
-    connection.executemany(
-        "UPDATE objects SET (version, role, flow_id, created_ns, init, document) = (?, ?, ?, ?, ?, ?)"
-        " WHERE number = ?",
-        changed,
-    )
+        # SQLite's module takes a plain string at once, and looks for a way to adapt one of an enumeration.
+        values = (version, str(row.role), row.flow_id, row.created_ns, init, object_document(row))
+        (changed if row.id in known else fresh).append((numbers[row.id], row.id, *values))
+    insert_rows(connection, "objects", fresh)
+    insert_rows(connection, "objects", changed, _OVERWRITE)
     _place(connection, rows, known, numbers)
     unused = [(numbers[row.id], row.created_ns) for row in rows if row.role is Role.UNUSED]
-    connection.executemany(_SUSPECT, unused)
+    insert_rows(connection, "suspects", unused, _EARLIER)
     return numbers
 
 
@@ -163,8 +160,9 @@ def _place(
                 None if id is None else numbers[id] for id in (old.init_object_id, row.init_object_id)
             )
             _move_init(connection, number, before, now)
-    connection.executemany("INSERT OR IGNORE INTO instances VALUES (?, ?, ?)", gained)
-    _doom(connection, lost)
+    insert_rows(connection, "instances", gained, "ON CONFLICT DO NOTHING")
+    if lost:
+        _doom(connection, lost)
 
 
 def _move_init(connection: sqlite3.Connection, number: int, old: int | None, new: int | None) -> None:
@@ -184,10 +182,7 @@ def count_uses(connection: sqlite3.Connection, uses: Uses) -> None:
     """Add to the counts of uses; an object without any left in a flow may be garbage."""
     more = [(*pair, count) for pair, count in uses.items() if count > 0]
     fewer = [(count, *pair) for pair, count in uses.items() if count < 0]
-    if more:
-        connection.executemany(
-            "INSERT INTO uses VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count", more
-        )
+    insert_rows(connection, "uses", more, _ADD)
     if fewer:
         sql = "UPDATE uses SET count = count + ? WHERE object = ? AND flow_id = ?"
         connection.executemany(sql, fewer)
@@ -198,7 +193,7 @@ def count_uses(connection: sqlite3.Connection, uses: Uses) -> None:
 
 def suspect(connection: sqlite3.Connection, numbers: Iterable[int]) -> None:
     """Remember objects that lost a reference, for `collect` to look at."""
-    connection.executemany(_SUSPECT, [(number, MIN_NS) for number in numbers])
+    insert_rows(connection, "suspects", [(number, MIN_NS) for number in numbers], _EARLIER)
 
 
 def hold(
@@ -256,7 +251,7 @@ def _look(connection: sqlite3.Connection, before_ns: int, limit: int) -> tuple[i
         CROSS JOIN objects o ON o.number = w.value WHERE {_UNREFERENCED}"""
     found = connection.execute(sql, (before_ns, json_array(due))).fetchall()
     early = [(number, created_ns) for number, is_early, created_ns in found if is_early]
-    connection.executemany(_SUSPECT, early)
+    insert_rows(connection, "suspects", early, _EARLIER)
     return len(due), [number for number, is_early, _ in found if not is_early]
 
 

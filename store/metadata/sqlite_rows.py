@@ -88,7 +88,8 @@ def _related(text: str) -> dict[str, frozenset[str]]:
 
 def get(connection: sqlite3.Connection, ref: Ref) -> Row | None:
     """One row."""
-    found = connection.execute(_GET, ref).fetchone()
+    # A plain string is taken at once; for one of an enumeration a way to adapt it would be looked for.
+    found = connection.execute(_GET, (str(ref.kind), ref.id)).fetchone()
     return None if found is None else row_of(found)
 
 

@@ -13,6 +13,7 @@ from store.metadata.protocol import AddSegments, Judge, Registration
 from store.metadata.query import SegmentQuery
 from store.metadata.registrar import Registrar
 from store.metadata.rows import DeletedSegments, NewSegment, ObjectRow, SegmentRow
+from store.metadata.sqlite_insert import insert_rows
 from store.metadata.sqlite_objects import NUL, Cache, Held, Uses, by_number, count_uses, json_array, load
 from store.timerange import MAX_NS, MIN_NS, TimeRange
 
@@ -104,9 +105,11 @@ def _with_objects(
 def registrar(connection: sqlite3.Connection, request: AddSegments) -> tuple[Registrar, dict[str, Held]]:
     """What decides about a request, and all the objects that it names, loaded at once."""
     segments = request.segments
-    named = {s.object_id for s in segments} | {s.init_object_id for s in segments if s.init_object_id}
+    # In their order, in which objects of one upload mostly lie.
+    named = dict.fromkeys(s.object_id for s in segments)
+    named |= dict.fromkeys(s.init_object_id for s in segments if s.init_object_id)
     held = load(connection, named)
-    inits = {each.row.init_object_id for each in held.values() if each.row.init_object_id} - named
+    inits = {each.row.init_object_id for each in held.values() if each.row.init_object_id} - named.keys()
     if inits:
         held |= load(connection, inits)
     start, stop = min(s.start_ns for s in segments), max(s.stop_ns for s in segments)
@@ -116,7 +119,8 @@ def registrar(connection: sqlite3.Connection, request: AddSegments) -> tuple[Reg
     def taken(start_ns: int, stop_ns: int) -> bool:
         return not clear and occupied(connection, request.flow_id, start_ns, stop_ns)
 
-    return Registrar(_storable(request.judge), objects, taken), held
+    judge = _storable(request.judge) if any(NUL in id for id in named) else request.judge
+    return Registrar(judge, objects, taken), held
 
 
 def uses(flow_id: str, registrar: Registrar, numbers: Mapping[str, int]) -> Uses:
@@ -147,8 +151,9 @@ def insert(
     connection: sqlite3.Connection, flow_id: str, segments: Iterable[NewSegment], numbers: Mapping[str, int]
 ) -> None:
     """Write segments. `numbers`: of their objects, by id."""
-    connection.executemany(
-        "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?)",
+    insert_rows(
+        connection,
+        "segments",
         [(flow_id, s.start_ns, s.stop_ns, numbers[s.object_id], s.timerange, s.document) for s in segments],
     )
 

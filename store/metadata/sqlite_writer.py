@@ -158,17 +158,14 @@ class Writer:
             self._connection = connect(self._path, busy_s=BUSY_S)
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
+        if len(batch) == 1:
+            # Alone it needs no savepoint, after which SQLite copies each page before it changes.
+            if _tried(connection, batch[0], "ROLLBACK"):
+                connection.execute("COMMIT")
+            return
         for write in batch:
-            write.result, write.error = None, None
             connection.execute("SAVEPOINT one")
-            try:
-                write.result = write.work(connection)
-            # The caller's code may raise anything; whatever it is belongs to the caller's future.
-            except Exception as exc:
-                if not connection.in_transaction:
-                    raise exc if isinstance(exc, sqlite3.Error) else sqlite3.OperationalError() from exc
-                connection.execute("ROLLBACK TO one")
-                write.error = _told(exc)
+            _tried(connection, write, "ROLLBACK TO one")
             connection.execute("RELEASE one")
         connection.execute("COMMIT")
 
@@ -179,6 +176,24 @@ class Writer:
             # A connection that cannot even be closed is left to the collector; the thread goes on.
             with contextlib.suppress(sqlite3.Error):
                 connection.close()
+
+
+def _tried(connection: sqlite3.Connection, write: _Write, undo: str) -> bool:
+    """Do a write, or undo what there is of it and keep the error: whether it was done.
+
+    Raises `sqlite3.Error` when the transaction is gone.
+    """
+    write.result, write.error = None, None
+    try:
+        write.result = write.work(connection)
+    # The caller's code may raise anything; whatever it is belongs to the caller's future.
+    except Exception as exc:
+        if not connection.in_transaction:
+            raise exc if isinstance(exc, sqlite3.Error) else sqlite3.OperationalError() from exc
+        connection.execute(undo)
+        write.error = _told(exc)
+        return False
+    return True
 
 
 def _told(error: Exception) -> Exception:

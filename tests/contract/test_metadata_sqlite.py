@@ -18,6 +18,7 @@ from store.metadata import sqlite_page, sqlite_reader, sqlite_scan, sqlite_segme
 from store.metadata.query import Position, Query, SegmentQuery, Sort
 from store.metadata.rows import Change, Event, Kind, Ref
 from store.metadata.sqlite import Sqlite, open_sqlite
+from store.metadata.sqlite_insert import insert_rows
 from store.metadata.sqlite_objects import Cache
 from store.metadata.sqlite_schema import VERSION, connect
 from store.metadata.survey import Subject
@@ -276,6 +277,36 @@ async def test_writes_that_wait_share_a_commit_and_fail_alone(database: Database
     assert [result is None for result in results] == [n % 4 != 3 for n in range(64)]
     assert len(await store.rows([Ref(Kind.FLOW, f"f{n}") for n in range(64)])) == 48
     assert 1 <= statements.count("COMMIT") <= 3
+
+
+async def test_a_write_that_fails_alone_leaves_nothing(database: Database) -> None:
+    store = await database.fresh()
+
+    def work(connection: sqlite3.Connection) -> None:
+        insert_rows(connection, "leases", [("first", "me", 1), ("second", "me", 1)])
+        insert_rows(
+            connection, "leases", [*((f"lease {n}", "me", n) for n in range(100)), ("second", "me", 1)]
+        )
+
+    with pytest.raises(errors.Unavailable):
+        await _on_writer(store, work)
+    assert await _on_writer(store, lambda c: c.execute("SELECT * FROM leases").fetchall()) == []
+    assert (await new_flow(store)).id == "flow"
+
+
+@pytest.mark.parametrize(("count", "most"), [(1, 11), (1_000, 90)])
+async def test_segments_are_written_with_few_statements(database: Database, count: int, most: int) -> None:
+    store = await database.fresh()
+    row = await new_flow(store)
+    statements: list[str] = []
+    await _on_writer(store, lambda c: c.set_trace_callback(statements.append))
+    results = await store.add_segments(adding(row, *(segment(f"o{n}", n, n + 1) for n in range(count))))
+    await _on_writer(store, lambda c: c.set_trace_callback(None))
+    assert results == [None] * count
+    written = statements[statements.index("BEGIN IMMEDIATE") : statements.index("COMMIT", 1) + 1]
+    assert len(written) <= most, written
+    page = await store.segments(SegmentQuery("flow", count))
+    assert [each.object.id for each in page.rows] == [f"o{n}" for n in range(count)]
 
 
 async def test_without_space_reads_go_on_and_small_writes_recover(
