@@ -151,7 +151,7 @@ async def _copied(
             await media.copy(target.key, origin, source.key, version=source.version)
         except NotFound:
             continue
-        return await media.pin(target.key)
+        return (await media.pin([target.key])).get(target.key)
     return None
 
 
@@ -163,7 +163,7 @@ async def _fetched(obj: ObjectRow, target: Instance, media: Media, fetch: Fetch)
         try:
             async with aclosing(fetch(url.url)) as chunks:
                 await media.write(target.key, chunks, content_type=target.content_type)
-            return await media.pin(target.key)
+            return (await media.pin([target.key])).get(target.key)
         except NotFound:
             continue
         except Unavailable as exc:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 import orjson
@@ -104,6 +104,7 @@ async def add_segments(
         source_document = next((orjson.loads(s.document) for s in source), None)
         pins = await _pin(using, flow_id, segments)
         created_ns = max(using.now_ns, row.created_ns)
+        outcomes: list[Error | None] = []
         try:
             outcomes = await using.metadata.add_segments(
                 AddSegments(
@@ -117,7 +118,7 @@ async def add_segments(
                 )
             )
         finally:
-            await _unpin_unused(using, pins)
+            await _unpin_unused(using, pins, _used(segments, outcomes))
         written = iter(outcomes)
         return [error if isinstance(error, Error) else next(written) for error in found]
 
@@ -181,42 +182,55 @@ async def _pin(using: Registering, flow_id: str, segments: Sequence[NewSegment])
     see them."""
     ids = {s.object_id for s in segments} | {s.init_object_id for s in segments if s.init_object_id}
     rows = await using.metadata.objects(ids)
+    places: dict[str, list[tuple[str, str]]] = {}
+    for row in rows.values():
+        if row.role is Role.UNUSED and row.flow_id == flow_id:
+            for instance in row.instances:
+                places.setdefault(instance.backend_id, []).append((instance.key, row.id))
     stats: dict[str, dict[str, Stat]] = {}
     missing = set()
-    for row in rows.values():
-        if row.role is not Role.UNUSED or row.flow_id != flow_id:
-            continue
-        for instance in row.instances:
-            media = using.backends.get(instance.backend_id)
-            stat = None if media is None else await media.pin(instance.key)
-            if stat is None:
-                missing.add(row.id)
+    for backend_id, uploads in places.items():
+        media = using.backends.get(backend_id)
+        found = {} if media is None else await media.pin([key for key, _ in uploads])
+        for key, object_id in uploads:
+            if key in found:
+                stats.setdefault(object_id, {})[backend_id] = found[key]
             else:
-                stats.setdefault(row.id, {})[instance.backend_id] = stat
+                missing.add(object_id)
     return Pins(stats, frozenset(missing) if using.verify else frozenset())
 
 
-async def _unpin_unused(using: Registering, pins: Pins) -> None:
-    """Let uploads go on for objects that were frozen but not registered after all."""
-    if not pins.stats:
+def _used(segments: Sequence[NewSegment], outcomes: Sequence[Error | None]) -> set[str | None]:
+    """The ids of the objects that segments were registered with."""
+    written = [new for new, error in zip(segments, outcomes, strict=False) if error is None]
+    return {id for new in written for id in (new.object_id, new.init_object_id)}
+
+
+async def _unpin_unused(using: Registering, pins: Pins, used: Set[str | None]) -> None:
+    """Let uploads go on for objects that were frozen but not registered after all. `used`: those that
+    certainly were."""
+    left = pins.stats.keys() - used
+    if not left:
         return
-    unused = [row for row in (await using.metadata.objects(pins.stats)).values() if row.role is Role.UNUSED]
-    for row in unused:
-        await _each_pinned(using, pins, row, lambda media, key: media.unpin(key))
+    unused = [row for row in (await using.metadata.objects(left)).values() if row.role is Role.UNUSED]
+    for media, keys in _frozen(using, pins, unused):
+        await media.unpin(keys)
     if not unused:
         return
     # Another request may have registered one meanwhile, and must find it frozen.
-    for row in (await using.metadata.objects([row.id for row in unused])).values():
-        if row.role is not Role.UNUSED:
-            await _each_pinned(using, pins, row, lambda media, key: media.pin(key))
+    after = (await using.metadata.objects([row.id for row in unused])).values()
+    for media, keys in _frozen(using, pins, [row for row in after if row.role is not Role.UNUSED]):
+        await media.pin(keys)
 
 
-async def _each_pinned(
-    using: Registering, pins: Pins, row: ObjectRow, act: Callable[[Media, str], Awaitable[object]]
-) -> None:
-    for instance in row.instances:
-        if instance.backend_id in pins.stats[row.id]:
-            await act(using.backends[instance.backend_id], instance.key)
+def _frozen(using: Registering, pins: Pins, rows: Iterable[ObjectRow]) -> list[tuple[Media, list[str]]]:
+    """By storage backend, the keys of objects that were frozen."""
+    keys: dict[str, list[str]] = {}
+    for row in rows:
+        for instance in row.instances:
+            if instance.backend_id in pins.stats[row.id]:
+                keys.setdefault(instance.backend_id, []).append(instance.key)
+    return [(using.backends[backend_id], found) for backend_id, found in keys.items()]
 
 
 def judge(

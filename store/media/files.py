@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 Opened = disk.Opened | Held
 _THREADS = 8
+_PARTS = 4
 # A reader that takes nothing makes us hold three chunks: one in its socket's buffer, one that waits, one read
 # ahead. All readers together hold about this much; many of them get smaller chunks.
 _READING_BYTES = 32 << 20
@@ -88,13 +89,25 @@ class Files:
         """Whether an upload to the key would be refused."""
         return await self.run(self._folder.is_pinned, key)
 
-    async def pin(self, key: str) -> Stat | None:
+    async def pin(self, keys: Sequence[str]) -> dict[str, Stat]:
         """See `Media`."""
-        return await self.run(self._folder.pin, key)
+        found = await self._each(self._folder.pin, keys)
+        return {key: stat for key, stat in found if stat is not None}
 
-    async def unpin(self, key: str) -> None:
+    async def unpin(self, keys: Sequence[str]) -> None:
         """See `Media`."""
-        await self.run(self._folder.unpin, key)
+        await self._each(self._folder.unpin, keys)
+
+    async def _each(self, call: Callable[[str], T], keys: Sequence[str]) -> list[tuple[str, T]]:
+        """What a blocking call returns for each key: a few threads have a part each, so that the disk is
+        kept busy and other requests find a thread."""
+
+        def work(part: Sequence[str]) -> list[tuple[str, T]]:
+            return [(key, call(key)) for key in part]
+
+        parts = (keys[first::_PARTS] for first in range(min(_PARTS, len(keys))))
+        found = await asyncio.gather(*(self.run(work, part) for part in parts))
+        return [pair for part in found for pair in part]
 
     @contextlib.asynccontextmanager
     async def opened(self, key: str) -> AsyncIterator[Opened]:

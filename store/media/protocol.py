@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -79,13 +79,13 @@ class Media(Protocol):
         more)."""
         ...
 
-    async def pin(self, key: str) -> Stat | None:
-        """Freeze the bytes at registration: later uploads by an old URL are refused or have no effect on
-        readers. Idempotent. None, and nothing changed, when there are none."""
+    async def pin(self, keys: Sequence[str]) -> dict[str, Stat]:
+        """Freeze the keys' bytes at registration: later uploads by an old URL are refused or have no effect
+        on readers. Idempotent. Keys without bytes are absent, and nothing about them changed."""
         ...
 
-    async def unpin(self, key: str) -> None:
-        """Undo `pin`, for a registration that did not come about."""
+    async def unpin(self, keys: Sequence[str]) -> None:
+        """Undo `pin`, for registrations that did not come about."""
         ...
 
     def read(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from store.media.sigv4 import Location, Presigner
 
 _KEYS_PER_DELETE = 1000
 _DELETES_AT_ONCE = 8
+_PINS_AT_ONCE = 8
 _NO_BATCHES = {"MissingContentMD5", "NotImplemented", "InvalidRequest", "MethodNotAllowed"}
 _UNVERSIONED = {None, "", "null"}
 # A version is one of these and what follows: S3's id, or, without versioning, the ETag.
@@ -99,11 +100,23 @@ class S3:
             return None
         return _described(reply) if _is_named(reply, _named(version)) else None
 
-    async def pin(self, key: str) -> Stat | None:
-        """See `Media`: asks which version there is; S3 itself is not changed."""
-        return await self.stat(key)
+    async def pin(self, keys: Sequence[str]) -> dict[str, Stat]:
+        """See `Media`: asks which versions there are, of a few keys at once; S3 itself is not changed."""
+        gate = asyncio.Semaphore(_PINS_AT_ONCE)
 
-    async def unpin(self, key: str) -> None:
+        async def asked(key: str) -> Stat | None:
+            async with gate:
+                return await self.stat(key)
+
+        tasks = [asyncio.ensure_future(asked(key)) for key in keys]
+        try:
+            found = await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+        return {key: stat for key, stat in zip(keys, found, strict=True) if stat is not None}
+
+    async def unpin(self, keys: Sequence[str]) -> None:
         """See `Media`: there is nothing to undo."""
 
     async def read(

@@ -16,7 +16,7 @@ import pytest
 from store import errors
 from store.media.config import FilesConfig, S3Config, build
 from store.media.files import Files
-from store.media.protocol import CHUNK_BYTES, Media
+from store.media.protocol import CHUNK_BYTES, Media, Stat
 from store.media.serve import LocalMedia
 from store.media.signing import Lifetime, Signer
 from store.media.sigv4 import Keys
@@ -44,6 +44,9 @@ class Subject:
     async def put(self, key: str, content: bytes, content_type: str = TYPE) -> httpx.Response:
         put = self.media.put_url(key, content_type=content_type, presigned=True, now_s=int(time.time()))
         return await self.client.put(put.url, content=content, headers={"content-type": put.content_type})
+
+    async def pin(self, key: str) -> Stat | None:
+        return (await self.media.pin([key])).get(key)
 
     async def get(self, key: str, version: str | None = None, **headers: str) -> httpx.Response:
         url = self.media.get_url(key, version=version, now_s=int(time.time()), content_type=TYPE)
@@ -203,7 +206,7 @@ async def test_unicode_and_reserved_characters_in_keys_survive(subject: Subject)
 async def test_a_replay_after_pinning_changes_nothing_for_readers_or_is_detected(subject: Subject) -> None:
     key = subject.key()
     await subject.put(key, b"registered")
-    pinned = await subject.media.pin(key)
+    pinned = await subject.pin(key)
     assert pinned is not None
     replay = await subject.put(key, b"replayed!!")
     if subject.freezes:
@@ -221,16 +224,28 @@ async def test_a_replay_after_pinning_changes_nothing_for_readers_or_is_detected
 async def test_pinning_is_idempotent_and_unpinning_allows_uploads_again(subject: Subject) -> None:
     key = subject.key()
     await subject.put(key, b"first")
-    assert await subject.media.pin(key) == await subject.media.pin(key)
-    await subject.media.unpin(key)
+    assert await subject.pin(key) == await subject.pin(key)
+    await subject.media.unpin([key])
     assert (await subject.put(key, b"second")).status_code == 200
     assert await whole(subject.media, key) == b"second"
 
 
+async def test_of_many_keys_those_with_bytes_are_pinned(subject: Subject) -> None:
+    keys = [subject.key() for _ in range(20)]
+    for key in keys[::2]:
+        await subject.put(key, key.encode())
+    pinned = await subject.media.pin(keys)
+    assert {key: stat.size_bytes for key, stat in pinned.items()} == {key: len(key) for key in keys[::2]}
+    assert pinned == {key: await subject.media.stat(key, version=pinned[key].version) for key in keys[::2]}
+    await subject.media.unpin(keys)
+    assert [(await subject.put(key, b"again")).status_code for key in keys] == [200] * len(keys)
+    assert await subject.media.pin([]) == {}
+
+
 async def test_nothing_is_pinned_where_nothing_is(subject: Subject) -> None:
     key = subject.key()
-    assert await subject.media.pin(key) is None
-    await subject.media.unpin(key)
+    assert await subject.pin(key) is None
+    await subject.media.unpin([key])
     assert (await subject.put(key, b"late")).status_code == 200
 
 
@@ -239,7 +254,7 @@ async def test_a_server_side_write_never_changes_pinned_bytes(subject: Subject) 
         pytest.skip("an unversioned bucket can only detect it")
     key = subject.key()
     await subject.put(key, b"registered")
-    pinned = await subject.media.pin(key)
+    pinned = await subject.pin(key)
     assert pinned is not None
     with contextlib.suppress(errors.PreconditionFailed):
         await subject.media.write(key, chunked(b"other"), content_type=TYPE)
@@ -319,7 +334,7 @@ async def test_a_cancelled_write_leaves_nothing(subject: Subject) -> None:
 async def test_a_copy_between_backends_has_the_same_bytes(subject: Subject, size_bytes: int) -> None:
     source, target, content = subject.key(), subject.key(), pattern(size_bytes)[:size_bytes]
     await subject.media.write(source, chunked(content), content_type=TYPE)
-    pinned = await subject.media.pin(source)
+    pinned = await subject.pin(source)
     assert pinned is not None
     copied = await subject.other.copy(target, subject.media, source, version=pinned.version)
     assert copied.size_bytes == size_bytes
@@ -363,7 +378,7 @@ async def test_what_is_pinned_is_not_replaced_by_a_file(subject: Subject, tmp_pa
     key, path = subject.key(), tmp_path / "file"
     path.write_bytes(b"another")
     await subject.media.write(key, chunked(b"pinned"), content_type=TYPE)
-    pinned = await subject.media.pin(key)
+    pinned = await subject.pin(key)
     assert pinned is not None
     with contextlib.suppress(errors.PreconditionFailed):
         assert await subject.media.adopt(key, path) is None
@@ -374,7 +389,7 @@ async def test_deleting_removes_pinned_bytes_and_minds_no_absence(subject: Subje
     gone, kept, never = subject.key(), subject.key(), subject.key()
     for key in (gone, kept):
         await subject.put(key, b"media")
-    pinned = await subject.media.pin(gone)
+    pinned = await subject.pin(gone)
     assert pinned is not None
     await subject.put(gone, b"replay")
     await subject.media.delete([gone, never])

@@ -66,7 +66,7 @@ async def test_a_second_upload_before_registration_replaces_the_first(place: Pla
 
 async def test_a_replayed_upload_after_registration_is_412_and_changes_nothing(place: Place) -> None:
     await uploaded(place)
-    await place.files.pin(KEY)
+    await place.files.pin([KEY])
     put = place.files.put_url(KEY, content_type=TYPE, presigned=True, now_s=NOW_S)
     replay = await place.client.put(put.url, content=b"other", headers={"content-type": TYPE})
     assert replay.status_code == 412

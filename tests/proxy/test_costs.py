@@ -6,7 +6,7 @@ import asyncio
 import gc
 import sqlite3
 import uuid
-from collections.abc import AsyncIterator, MutableMapping
+from collections.abc import AsyncIterator, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ import pytest
 
 from proxy import audit
 from store.media.disk import Opened
+from store.media.files import Files
+from store.media.protocol import Stat
 from store.media.signing import Signer
-from store.metadata import sqlite_page, sqlite_reader, sqlite_rows, sqlite_writer
+from store.metadata import sqlite_insert, sqlite_page, sqlite_reader, sqlite_rows, sqlite_writer
 from store.metadata.rows import Row
 from store.metadata.sqlite_schema import connect
 from tests.proxy.support import Proxy, running
@@ -97,6 +99,38 @@ async def test_a_read_takes_few_statements(proxy: Proxy, statements: list[str], 
     statements.clear()
     await proxy.made("attacker", "GET", flow + path)
     assert 0 < len(statements) <= most, statements
+
+
+async def test_a_bulk_of_segments_takes_the_statements_of_one_and_freezes_all_bytes_at_once(
+    proxy: Proxy, statements: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen: list[int] = []
+    plain = Files.pin
+
+    async def pin(self: Files, keys: Sequence[str]) -> dict[str, Stat]:
+        frozen.append(len(keys))
+        return await plain(self, keys)
+
+    monkeypatch.setattr(Files, "pin", pin)
+    monkeypatch.setattr(sqlite_insert, "SIZES", (SEGMENTS, 1))
+    flow = await proxy.flow(["a"], container="video/mp2t")
+    path, counts, first = f"/flows/{flow['id']}", [], 0
+    for count in (1, 1, SEGMENTS):
+        answer = await proxy.made("attacker", "POST", f"{path}/storage", {"limit": count})
+        uploads = answer.json()["media_objects"]
+        for each in uploads:
+            headers = {"content-type": "video/mp2t"}
+            await proxy.http.put(each["put_url"]["url"], content=b"x", headers=headers)
+        posts = [
+            {"object_id": each["object_id"], "timerange": f"[{n}:0_{n + 1}:0)"}
+            for n, each in enumerate(uploads, first)
+        ]
+        first += count
+        statements.clear()
+        await proxy.made("attacker", "POST", f"{path}/segments", posts)
+        counts.append(len(statements))
+    assert frozen == [1, 1, SEGMENTS]
+    assert counts[2] == counts[1] <= 16, statements
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
