@@ -129,7 +129,11 @@ class TimeRange:
 
     def contains(self, other: TimeRange) -> bool:
         """Every nanosecond of `other` is in this range; the empty range is in all of them."""
-        return other.is_empty or self.intersection(other)._extent == other._extent
+        if other.is_empty or self.is_empty:
+            return other.is_empty
+        (first, stop), (start, end) = self._extent, other._extent
+        after = first is None or (start is not None and first <= start)
+        return after and (stop is None or (end is not None and end <= stop))
 
     def intersection(self, other: TimeRange) -> TimeRange:
         """The nanoseconds that are in both; `NEVER` when there are none."""

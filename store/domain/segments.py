@@ -20,6 +20,7 @@ from store.metadata.rows import (
     Document,
     Event,
     Expect,
+    Instance,
     NewSegment,
     ObjectRow,
     Role,
@@ -58,15 +59,20 @@ class Pins:
     stats: Mapping[str, Mapping[str, Stat]] = field(default_factory=dict)
     missing: frozenset[str] = frozenset()
 
-    def applied(self, row: ObjectRow) -> ObjectRow:
-        """An object with its size and the versions that were frozen."""
-        stats = self.stats.get(row.id, {})
-        size_bytes = next((stat.size_bytes for stat in stats.values()), row.size_bytes)
-        instances = tuple(
-            i._replace(version=stats[i.backend_id].version) if i.backend_id in stats else i
-            for i in row.instances
-        )
-        return row._replace(instances=instances, size_bytes=size_bytes)
+    def frozen(self, row: ObjectRow) -> tuple[tuple[Instance, ...], int | None]:
+        """An object's instances with the versions that were frozen, and its size."""
+        stats = self.stats.get(row.id)
+        if not stats:
+            return row.instances, row.size_bytes
+        instances = tuple([_with_version(instance, stats) for instance in row.instances])
+        return instances, next(iter(stats.values())).size_bytes
+
+
+def _with_version(instance: Instance, stats: Mapping[str, Stat]) -> Instance:
+    stat = stats.get(instance.backend_id)
+    if stat is None or stat.version == instance.version:
+        return instance
+    return instance._replace(version=stat.version)
 
 
 async def writable_flow(metadata: Metadata, flow_id: str) -> tuple[Row, Document]:
@@ -146,7 +152,8 @@ def _segment(post: SegmentPost, backend_labels: set[str | None]) -> NewSegment:
     span = post.timerange.value
     assert span.first_ns is not None and span.stop_ns is not None
     offset_ns = post.ts_offset.ns if post.ts_offset is not None else 0
-    span.shift(-offset_ns)
+    if offset_ns:
+        span.shift(-offset_ns)
     if post.init_object_id == post.object_id:
         raise BadRequest("An object cannot be its own init object.")
     own = {name: value for name in OWN if (value := getattr(post, name)) is not None}
@@ -155,7 +162,7 @@ def _segment(post: SegmentPost, backend_labels: set[str | None]) -> NewSegment:
         start_ns=span.first_ns,
         stop_ns=span.stop_ns,
         document=orjson.dumps(own),
-        timerange=post.timerange,
+        timerange=str(post.timerange),
         object_timerange=post.object_timerange,
         ts_offset_ns=offset_ns,
         key_frame_count=post.key_frame_count,
@@ -278,20 +285,29 @@ def _judge_init(
         return None
     if init.flow_id != flow_id:
         return BadRequest(UNKNOWN_OBJECT)
-    return pins.applied(init._replace(role=Role.INIT))
+    instances, size_bytes = pins.frozen(init)
+    return init._replace(role=Role.INIT, instances=instances, size_bytes=size_bytes)
 
 
 def _registered(new: NewSegment, obj: ObjectRow, pins: Pins) -> ObjectRow:
     """The object after its first registration (rule 36)."""
-    own = TimeRange.parse(new.timerange).shift(-new.ts_offset_ns)
-    registered = obj._replace(
+    instances, size_bytes = pins.frozen(obj)
+    return obj._replace(
         role=Role.MEDIA,
-        timerange=new.object_timerange or str(own),
+        instances=instances,
+        urls=(*obj.urls, *new.urls),
+        timerange=new.object_timerange or _timerange_of_object(new),
         key_frame_count=new.key_frame_count,
         init_object_id=new.init_object_id,
-        urls=(*obj.urls, *new.urls),
+        size_bytes=size_bytes,
     )
-    return pins.applied(registered)
+
+
+def _timerange_of_object(new: NewSegment) -> str:
+    """What of the object a segment shows, on the object's own timeline."""
+    if not new.ts_offset_ns:
+        return new.timerange
+    return str(TimeRange.parse(new.timerange).shift(-new.ts_offset_ns))
 
 
 def _conflict(new: NewSegment, obj: ObjectRow) -> Error | None:
@@ -304,7 +320,7 @@ def _conflict(new: NewSegment, obj: ObjectRow) -> Error | None:
         return BadRequest("`init_object_id` differs from that of the object.")
     if not set(new.urls) <= set(obj.urls):
         return BadRequest("URLs are added to a registered object at its instances, not by a segment.")
-    part = TimeRange.parse(new.timerange).shift(-new.ts_offset_ns)
+    part = TimeRange(new.start_ns - new.ts_offset_ns, new.stop_ns - new.ts_offset_ns)
     if obj.timerange is not None and not TimeRange.parse(obj.timerange).contains(part):
         return BadRequest("`timerange` less `ts_offset` does not lie within the object's timerange.")
     return None

@@ -195,8 +195,7 @@ class ObjectRow(NamedTuple):
     version: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class NewSegment:
+class NewSegment(NamedTuple):
     """A segment to be registered. `start_ns` is inclusive, `stop_ns` exclusive. `document` is what is
     returned of the segment itself; the object's properties live on the object.
     """
