@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from store.errors import BadRequest, Error, Unavailable
-from store.streams.hot import record_bytes
-from store.streams.ids import Wanted
+from store.streams.entries import Entries
 from store.streams.page import Page
+from store.streams.records import record_bytes
 
 COMMIT_BYTES = 4 << 20
 PENDING_BYTES = 32 << 20
 """How much may wait for its commit before who pushes has to wait."""
-Write = Callable[[Sequence[Sequence[Wanted]]], Awaitable[list[list[int] | BadRequest]]]
+Write = Callable[[Sequence[Entries]], Awaitable[list[list[int] | BadRequest]]]
 """Writes the entries of several calls at once; see `hot.HotFolder.append`."""
 
 
@@ -60,7 +60,7 @@ class Commits:
 
     def __init__(self, write: Write) -> None:
         self._write = write
-        self._waiting: deque[tuple[Sequence[Wanted], asyncio.Future[list[int]], int]] = deque()
+        self._waiting: deque[tuple[Entries, asyncio.Future[list[int]], int]] = deque()
         self._bytes = 0
         self._room = asyncio.Event()
         self._working: asyncio.Task[None] | None = None
@@ -76,16 +76,16 @@ class Commits:
             self._room.clear()
             await self._room.wait()
 
-    def submit(self, wanted: Sequence[Wanted]) -> asyncio.Future[list[int]]:
+    def submit(self, entries: Entries) -> asyncio.Future[list[int]]:
         """The ids of entries, once all are durable; else none is there."""
         future: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
         # Whoever pushed may be gone by then.
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
-        if not wanted:
+        if not entries.lengths:
             future.set_result([])
             return future
-        size_bytes = record_bytes(wanted)
-        self._waiting.append((wanted, future, size_bytes))
+        size_bytes = record_bytes(entries)
+        self._waiting.append((entries, future, size_bytes))
         self._bytes += size_bytes
         if self._working is None:
             self._working = asyncio.create_task(self._work())
@@ -104,10 +104,10 @@ class Commits:
             self._working = None
 
     async def _commit(self) -> None:
-        calls, futures, size_bytes = list[Sequence[Wanted]](), list[asyncio.Future[list[int]]](), 0
+        calls, futures, size_bytes = list[Entries](), list[asyncio.Future[list[int]]](), 0
         while self._waiting and size_bytes < COMMIT_BYTES:
-            wanted, future, each_bytes = self._waiting.popleft()
-            calls.append(wanted)
+            entries, future, each_bytes = self._waiting.popleft()
+            calls.append(entries)
             futures.append(future)
             size_bytes += each_bytes
         outcomes: Sequence[list[int] | Error] = []
@@ -157,7 +157,7 @@ class Log(Protocol):
     async def room(self) -> None:
         """Wait while too much is on its way."""
 
-    def submit(self, wanted: Sequence[Wanted]) -> asyncio.Future[list[int]]:
+    def submit(self, entries: Entries) -> asyncio.Future[list[int]]:
         """The ids of entries, once all are durable; else none is there. In the order of the calls."""
 
     def read(self, after: int, limit: int, most_bytes: int, floor: int = 0) -> Page | None:

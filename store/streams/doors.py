@@ -15,9 +15,10 @@ from store.params import Params
 from store.routing import Router, decode_query
 from store.streams import catalogue, recordings
 from store.streams.asked import LATER, NEWEST, NEXT, ROOT, pull_of, push_of
+from store.streams.entries import entries_of
 from store.streams.flows import Stream, check_sid
 from store.streams.frames import named
-from store.streams.ids import Wanted, text_of
+from store.streams.ids import texts_of
 from store.streams.multipart import parts_of
 from store.streams.page import EMPTY, Page, joined
 from store.streams.pull import positions, pull
@@ -231,12 +232,11 @@ async def _delete(streams: Streams, asked: Asked) -> Reply:
 
 
 async def _post_data(streams: Streams, asked: Asked) -> Reply:
-    entries = parts_of(asked.content_type, asked.body)
-    if not entries:
+    fields = parts_of(asked.content_type, asked.body)
+    if not fields:
         raise BadRequest("The form has no field.")
     stream = await catalogue.ensure(streams, asked.visitor, asked.sid)
-    ids = await streams.append(stream, [Wanted(entry) for entry in entries])
-    return reply([text_of(id_ns) for id_ns in ids])
+    return reply(texts_of(await streams.append(stream, entries_of(fields))))
 
 
 async def _get_data(streams: Streams, asked: Asked) -> Reply:

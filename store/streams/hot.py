@@ -19,12 +19,10 @@ from pathlib import Path
 
 from store.errors import BadRequest, Error, NotFound, Unavailable
 from store.media.disk import translated
+from store.streams.entries import Entries, assigned, joined
 from store.streams.hot_file import HotFile
-from store.streams.ids import Wanted, assigned
 from store.streams.records import (
-    ENTRY_BYTES,
     HOT_HEADER_BYTES,
-    RECORD_HEADER_BYTES,
     Broken,
     Head,
     hot_head,
@@ -32,9 +30,9 @@ from store.streams.records import (
 )
 
 _MODE = 0o600
+First = tuple[list[int], Entries]
+"""The first entries of a file, with their ids."""
 DELETED = "The stream has been deleted."
-Entries = tuple[list[int], list[bytes]]
-"""Ids, and the bytes of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +53,7 @@ class HotFolder:
         self._sizes = sizes
         self.files: tuple[HotFile, ...] = ()
         self.retired: list[HotFile] = []
+        self._lock_fd: int | None = None
 
     def open(self) -> None:
         """Find what there is."""
@@ -75,7 +74,7 @@ class HotFolder:
                     self._remove_broken()
                     self._begin(1, Head(head.base, head.ordinal, head.size_before, now_ns))
 
-    def append(self, calls: Sequence[Sequence[Wanted]], now_ns: int) -> list[list[int] | BadRequest]:
+    def append(self, calls: Sequence[Entries], now_ns: int) -> list[list[int] | BadRequest]:
         """The ids of the entries of each call, durable when it returns; a call whose ids cannot be changes
         nothing and gets its error.
 
@@ -87,23 +86,23 @@ class HotFolder:
             if len(self.files) > self._sizes.backlog:
                 raise Unavailable("Too many entries wait to be sealed.")
             file = self.files[-1]
-            last, ids, entries = file.last, list[int](), list[bytes]()
+            last, ids, taken = file.last, list[int](), list[Entries]()
             outcomes: list[list[int] | BadRequest] = []
-            for wanted in calls:
+            for entries in calls:
                 try:
-                    found = assigned(wanted, last, now_ns)
+                    found = assigned(entries, last, now_ns)
                 except BadRequest as exc:
                     outcomes.append(exc)
                     continue
                 outcomes.append(found)
                 ids += found
-                entries += [each.data for each in wanted]
+                taken.append(entries)
                 last = ids[-1] if ids else last
             if ids:
                 if self._is_full(file):
-                    self._begin_after(file, now_ns, (ids, entries))
+                    self._begin_after(file, now_ns, (ids, joined(taken)))
                 else:
-                    file.write(ids, entries)
+                    file.write(ids, joined(taken))
             return outcomes
 
     def rotate(self, now_ns: int, older_ns: int) -> bool:
@@ -126,9 +125,9 @@ class HotFolder:
         if not self.files:
             return True
         newest = self.files[-1]
-        if newest.has_more() or self._path(newest.number + 1).exists():
+        if newest.has_more() or _is_there(self._path(newest.number + 1)):
             return True
-        return not self.files[0].path.exists()
+        return not _is_there(self.files[0].path)
 
     def drop(self, files: Sequence[HotFile]) -> None:
         """Remove files that are sealed, in their order: never the last one."""
@@ -146,6 +145,7 @@ class HotFolder:
             self.path.rmdir()
             self.retired += self.files
             self.files = ()
+        self._let_go()
 
     def close_retired(self) -> None:
         """Close the files that are gone; where nobody reads."""
@@ -158,6 +158,7 @@ class HotFolder:
         self.retired += self.files
         self.files = ()
         self.close_retired()
+        self._let_go()
 
     def _is_full(self, file: HotFile) -> bool:
         return file.count >= self._sizes.entries or file.entry_bytes >= self._sizes.file_bytes
@@ -180,19 +181,28 @@ class HotFolder:
         finally:
             os.close(fd)
 
+    def _let_go(self) -> None:
+        """Close the lock, which is kept open from one commit to the next."""
+        fd, self._lock_fd = self._lock_fd, None
+        if fd is not None:
+            os.close(fd)
+
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
+        fd = self._lock_fd
+        if fd is None:
+            try:
+                fd = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, _MODE)
+            except FileNotFoundError:
+                raise NotFound(DELETED) from None
+            self._lock_fd = fd
+        fcntl.flock(fd, fcntl.LOCK_EX)
         try:
-            fd = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, _MODE)
-        except FileNotFoundError:
-            raise NotFound(DELETED) from None
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
             if not os.fstat(fd).st_nlink:
                 raise NotFound(DELETED)
             yield
         finally:
-            os.close(fd)
+            fcntl.flock(fd, fcntl.LOCK_UN)
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
@@ -208,13 +218,14 @@ class HotFolder:
 
     def _catch_up(self) -> None:
         """All that is there, with the lock held: what a dead process left half written is cut off."""
-        if self.is_behind():
-            self._look()
+        if not self.is_behind():
+            return
+        self._look()
         if not self.files:
             raise NotFound(DELETED)
         newest = self.files[-1]
         newest.cut()
-        if self._path(newest.number + 1).exists():
+        if _is_there(self._path(newest.number + 1)):
             self._remove_broken()
 
     def _look(self) -> None:
@@ -250,11 +261,11 @@ class HotFolder:
             return None
         return HotFile(number, path, fd, head)
 
-    def _begin_after(self, file: HotFile, now_ns: int, first: Entries | None = None) -> None:
+    def _begin_after(self, file: HotFile, now_ns: int, first: First | None = None) -> None:
         head = file.following
         self._begin(file.number + 1, Head(head.base, head.ordinal, head.size_before, now_ns), first)
 
-    def _begin(self, number: int, head: Head, first: Entries | None = None) -> None:
+    def _begin(self, number: int, head: Head, first: First | None = None) -> None:
         """A new file, with its first entries if there are any, all of it durable."""
         path = self._path(number)
         fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, _MODE)
@@ -280,9 +291,12 @@ class HotFolder:
                 self._path(number).unlink(missing_ok=True)
 
 
-def record_bytes(entries: Sequence[Wanted]) -> int:
-    """What a record of these entries takes."""
-    return RECORD_HEADER_BYTES + ENTRY_BYTES * len(entries) + sum([len(each.data) for each in entries])
+def _is_there(path: Path) -> bool:
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _opened(path: Path) -> int:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from store.errors import Unavailable
 from store.media.disk import translated
+from store.streams.entries import Entries
 from store.streams.records import (
     HOT_HEADER_BYTES,
     RECORD_HEADER_BYTES,
@@ -73,11 +73,11 @@ class HotFile:
             raise Unavailable("The hot log is shorter than it was.")
         return data
 
-    def write(self, ids: list[int], entries: Sequence[bytes]) -> None:
+    def write(self, ids: list[int], entries: Entries) -> None:
         """Append entries, durably. Raises OSError; then nothing was appended."""
-        written, found = record(ids, entries, self.end)
+        head, found = record(ids, entries, self.end)
         try:
-            self._put(written)
+            self._put(head, entries.data)
             os.fdatasync(self.fd)
         except OSError:
             # What was not acknowledged must not turn up later.
@@ -120,9 +120,12 @@ class HotFile:
             os.ftruncate(self.fd, self.end)
             self._put(tail)
 
-    def _put(self, data: bytes) -> None:
+    def _put(self, *pieces: bytes) -> None:
         """Write behind the last good record."""
-        view, at = memoryview(data), self.end
+        done = os.pwritev(self.fd, pieces, self.end)
+        if done == sum(map(len, pieces)):
+            return
+        view, at = memoryview(b"".join(pieces))[done:], self.end + done
         while view:
             done = os.pwrite(self.fd, view, at)
             view, at = view[done:], at + done

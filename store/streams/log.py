@@ -10,9 +10,9 @@ from typing import ParamSpec, Protocol, TypeVar
 
 from store.errors import BadRequest, NotFound
 from store.streams.commits import Commits, Extent, Waiters
+from store.streams.entries import Entries
 from store.streams.hot import DELETED, HotFolder
 from store.streams.hot_file import HotFile
-from store.streams.ids import Wanted
 from store.streams.page import Page, joined, most, page
 from store.streams.records import Head
 
@@ -83,14 +83,14 @@ class HotLog:
         """Wait while too much is on its way to the disk."""
         await self._commits.room()
 
-    def submit(self, wanted: Sequence[Wanted]) -> asyncio.Future[list[int]]:
+    def submit(self, entries: Entries) -> asyncio.Future[list[int]]:
         """The ids of entries, once all are durable; else none is there. In the order of the calls.
 
         The future raises as `HotFolder.append`, and `errors.BadRequest` for ids that cannot be.
         """
-        return self._commits.submit(wanted)
+        return self._commits.submit(entries)
 
-    async def _write(self, calls: Sequence[Sequence[Wanted]]) -> list[list[int] | BadRequest]:
+    async def _write(self, calls: Sequence[Entries]) -> list[list[int] | BadRequest]:
         async with self._busy:
             try:
                 return await self._run(self._folder.append, calls, self._now_ns())

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Sequence
 
 from store.asgi import Receive, Send
 from store.errors import BadRequest
 from store.streams.asked import MOST_STREAMS, Push
+from store.streams.entries import Entries
 from store.streams.flows import Stream
-from store.streams.frames import Batch, batch
-from store.streams.ids import Wanted, text_of
+from store.streams.frames import Batch, batch, by_stream
+from store.streams.ids import texts_of
 from store.streams.sockets import MALFORMED, REFUSED, WRONG_TYPE, Closed, Held, received, served
 from store.streams.streams import Streams
 from store.streams.visiting import Visitor
@@ -79,7 +80,7 @@ async def _acknowledge(window: _Window, send: Send, ack: bool) -> None:
         except BadRequest as exc:
             raise Closed(REFUSED, exc.summary) from exc
         if ack:
-            await send({"type": "websocket.send", "text": ",".join(map(text_of, ids))})
+            await send({"type": "websocket.send", "text": ",".join(texts_of(ids))})
 
 
 class _Pusher:
@@ -98,7 +99,7 @@ class _Pusher:
             if not self._asked.batch:
                 if isinstance(frame, str):
                     raise Closed(WRONG_TYPE, "An entry is a binary message.")
-                await self._submit((None, [Wanted(frame)]), len(frame))
+                await self._submit((None, Entries(frame, (len(frame),))))
                 continue
             if not isinstance(frame, str):
                 raise Closed(WRONG_TYPE, "A batch begins with a text that says where its entries start.")
@@ -109,28 +110,25 @@ class _Pusher:
                 entries = batch(frame, blob)
             except BadRequest as exc:
                 raise Closed(MALFORMED, exc.summary) from exc
-            await self._submit(entries, len(blob))
+            await self._submit(entries)
 
-    async def _submit(self, batch: Batch, size_bytes: int) -> None:
+    async def _submit(self, batch: Batch) -> None:
         """Send entries on their way, each to its stream."""
         names, entries = batch
+        size_bytes = len(entries.data)
         if names is None:
             stream = await self._stream(self._named(None))
             part = await self._streams.submit(stream, entries)
             await self._window.add([part], None, size_bytes)
             return
-        by_stream: dict[str, list[Wanted]] = defaultdict(list)
-        places, order = [], dict[str, int]()
-        for sid, wanted in zip(names, entries, strict=True):
-            name = self._named(sid)
-            by_stream[name].append(wanted)
-            places.append(order.setdefault(name, len(order)))
-        found = [await self._stream(name) for name in by_stream]
+        calls = by_stream(names, entries)
+        found = [await self._stream(self._named(name)) for name in calls]
         parts = [
-            await self._streams.submit(stream, wanted)
-            for stream, wanted in zip(found, by_stream.values(), strict=True)
+            await self._streams.submit(stream, call)
+            for stream, call in zip(found, calls.values(), strict=True)
         ]
-        await self._window.add(parts, places, size_bytes)
+        order = {name: place for place, name in enumerate(calls)}
+        await self._window.add(parts, [order[name] for name in names], size_bytes)
 
     def _named(self, sid: str | None) -> str:
         known = self._asked.sids

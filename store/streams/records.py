@@ -27,6 +27,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
+from store.streams.entries import Entries
+
 HOT, SEALED, TAIL = b"TAMSHOT1", b"TAMSENT1", b"TAMSEND1"
 _HOT = struct.Struct("<8sqqqqI")
 _RECORD = struct.Struct("<III")
@@ -91,15 +93,24 @@ def read_hot_head(data: bytes) -> Head:
     return Head(base, ordinal, size_before, begun_ns)
 
 
-def record(ids: Sequence[int], entries: Sequence[bytes], at: int) -> tuple[bytes, Record]:
-    """The bytes of a record that stands at `at`, and what it holds."""
-    count = len(ids)
-    lengths = [len(entry) for entry in entries]
+def entry_bytes(entries: Entries) -> int:
+    """What entries take, where each has its id and its length beside it."""
+    return ENTRY_BYTES * len(entries.lengths) + len(entries.data)
+
+
+def record_bytes(entries: Entries) -> int:
+    """What a record of these entries takes."""
+    return RECORD_HEADER_BYTES + entry_bytes(entries)
+
+
+def record(ids: Sequence[int], entries: Entries, at: int) -> tuple[bytes, Record]:
+    """What stands before the entries in their record, which begins at `at`; and what the record holds."""
+    count, lengths = len(ids), entries.lengths
     index = struct.pack(f"<I{count}q{count}I", count, *ids, *lengths)
-    body = b"".join((index, *entries))
-    written = struct.pack("<II", zlib.crc32(body), len(body) - 4) + body
-    first = at + _RECORD.size + ENTRY_BYTES * count
-    return written, Record(ids, _starts(first, lengths), lengths, at + len(written))
+    crc = zlib.crc32(entries.data, zlib.crc32(index))
+    size_bytes = entry_bytes(entries)
+    head = struct.pack("<II", crc, size_bytes) + index
+    return head, Record(ids, _starts(at + len(head), lengths), lengths, at + _RECORD.size + size_bytes)
 
 
 def read_record(data: bytes | memoryview, offset: int, at: int) -> Record | None:

@@ -13,11 +13,11 @@ from collections.abc import AsyncIterator, Sequence
 
 from store.errors import BadRequest, NotFound, Unavailable
 from store.streams.commits import Commits, Extent, Waiters
+from store.streams.entries import Entries, assigned, joined
 from store.streams.flows import Stream
 from store.streams.hot import DELETED
-from store.streams.ids import Wanted, assigned
 from store.streams.page import EMPTY, Page
-from store.streams.records import ENTRY_BYTES, Head, sealed_head
+from store.streams.records import Head, entry_bytes, sealed_head
 from store.streams.sealed import Sealed
 from store.streams.sealing import Sealer, segment
 
@@ -66,9 +66,9 @@ class SharedLog:
         """As `Log.room`."""
         await self._commits.room()
 
-    def submit(self, wanted: Sequence[Wanted]) -> asyncio.Future[list[int]]:
+    def submit(self, entries: Entries) -> asyncio.Future[list[int]]:
         """As `Log.submit`."""
-        return self._commits.submit(wanted)
+        return self._commits.submit(entries)
 
     def read(self, after: int, limit: int, most_bytes: int, floor: int = 0) -> Page | None:
         """As `Log.read`: nothing is not sealed."""
@@ -113,7 +113,7 @@ class SharedLog:
         self.waiters.wake()
         return True
 
-    async def _write(self, calls: Sequence[Sequence[Wanted]]) -> list[list[int] | BadRequest]:
+    async def _write(self, calls: Sequence[Entries]) -> list[list[int] | BadRequest]:
         async with self._busy:
             for number in range(TRIES):
                 outcomes = self._assigned(calls)
@@ -125,11 +125,11 @@ class SharedLog:
                 await asyncio.sleep(random.random() * 0.005 * number)
         raise Unavailable("Others keep appending to the stream. Try again.")
 
-    def _assigned(self, calls: Sequence[Sequence[Wanted]]) -> list[list[int] | BadRequest]:
+    def _assigned(self, calls: Sequence[Entries]) -> list[list[int] | BadRequest]:
         last, outcomes = self._head.base, list[list[int] | BadRequest]()
-        for wanted in calls:
+        for entries in calls:
             try:
-                found = assigned(wanted, last, self._sealer.now_ns())
+                found = assigned(entries, last, self._sealer.now_ns())
             except BadRequest as exc:
                 outcomes.append(exc)
                 continue
@@ -140,18 +140,19 @@ class SharedLog:
     async def _committed(
         self,
         ids: Sequence[int],
-        calls: Sequence[Sequence[Wanted]],
+        calls: Sequence[Entries],
         outcomes: Sequence[list[int] | BadRequest],
     ) -> bool:
         """Whether nobody else was faster."""
-        entries = [
-            wanted.data
-            for call, outcome in zip(calls, outcomes, strict=True)
-            if not isinstance(outcome, BadRequest)
-            for wanted in call
-        ]
+        entries = joined(
+            [
+                call
+                for call, outcome in zip(calls, outcomes, strict=True)
+                if not isinstance(outcome, BadRequest)
+            ]
+        )
         head = self._head
-        data = [sealed_head(head, ids, [len(entry) for entry in entries]), *entries]
+        data = [sealed_head(head, ids, entries.lengths), entries.data]
         name = self._sealer.new_id()
         row = (await self._sealer.place(self._stream, [name]))[name]
         await self._sealer.write(row, _chunks(data), sum(map(len, data)))
@@ -159,8 +160,7 @@ class SharedLog:
         (error,) = await self._sealer.register(self._stream, [post])
         if error is not None:
             return False
-        size_bytes = sum(map(len, entries)) + ENTRY_BYTES * len(entries)
-        self._head = Head(ids[-1], head.ordinal + len(ids), head.size_before + size_bytes)
+        self._head = Head(ids[-1], head.ordinal + len(ids), head.size_before + entry_bytes(entries))
         self.waiters.wake()
         return True
 

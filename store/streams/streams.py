@@ -18,9 +18,9 @@ from store.metadata.protocol import Stale
 from store.metadata.rows import Document, Row
 from store.streams import retention
 from store.streams.commits import Log
+from store.streams.entries import Entries
 from store.streams.flows import Retention, Stream, flow_id_of, sid_of, stream_of
 from store.streams.hot import HotFolder, Sizes
-from store.streams.ids import Wanted
 from store.streams.log import HotLog
 from store.streams.page import EMPTY, Page
 from store.streams.records import HOT_HEADER_BYTES, Head
@@ -127,17 +127,17 @@ class Streams:
             raise NotFound("No such stream.")
         return found
 
-    async def append(self, stream: Stream, wanted: Sequence[Wanted]) -> list[int]:
+    async def append(self, stream: Stream, entries: Entries) -> list[int]:
         """The ids of entries, all durable when it returns, or none is there. Raises as `HotLog.submit`."""
-        return await (await self.submit(stream, wanted))
+        return await (await self.submit(stream, entries))
 
-    async def submit(self, stream: Stream, wanted: Sequence[Wanted]) -> asyncio.Future[list[int]]:
+    async def submit(self, stream: Stream, entries: Entries) -> asyncio.Future[list[int]]:
         """As `append`, once there is room for it: entries are in the order in which this was called."""
         log = await self._log_of(stream)
         await log.room()
         if isinstance(log, HotLog) and len(log.files) > HURRY:
             self._work.set()
-        return log.submit(wanted)
+        return log.submit(entries)
 
     async def last(self, stream: Stream) -> int:
         """The id of the newest entry, of whatever process; of an empty stream that of none."""

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from store.errors import BadRequest
-from store.streams.frames import batch
-from store.streams.ids import Wanted
+from store.streams.entries import Entries, Wanted, entries_of
+from store.streams.frames import batch, by_stream
 
 BLOB = b"abcdefgh"
 
@@ -30,18 +30,27 @@ BLOB = b"abcdefgh"
     ],
 )
 def test_offsets_are_told_apart(header: str, entries: list[bytes]) -> None:
-    assert batch(header, BLOB) == (None, [Wanted(entry) for entry in entries])
+    assert batch(header, BLOB) == (None, entries_of(entries))
 
 
 def test_entries_can_name_their_stream_and_their_id() -> None:
     header = '[["a",3],["b","1700000000000-5",5],["a","1700000000001-*",8]]'
     names, entries = batch(header, BLOB)
+    assert names is not None
     assert names == ["a", "b", "a"]
-    assert entries == [
-        Wanted(b"abc"),
-        Wanted(b"de", id_ns=1_700_000_000_000_000_005),
-        Wanted(b"fgh", ms=1_700_000_000_001),
-    ]
+    wanted = [Wanted(), Wanted(id_ns=1_700_000_000_000_000_005), Wanted(ms=1_700_000_000_001)]
+    assert entries == Entries(BLOB, [3, 2, 3], wanted)
+    assert by_stream(names, entries) == {
+        "a": Entries(b"abcfgh", [3, 3], [wanted[0], wanted[2]]),
+        "b": Entries(b"de", [2], [wanted[1]]),
+    }
+
+
+def test_entries_without_ids_go_to_their_streams_too() -> None:
+    names, entries = batch('[["a",3],["b",5],["a",8]]', BLOB)
+    assert names is not None
+    assert by_stream(names, entries) == {"a": Entries(b"abcfgh", [3, 3]), "b": Entries(b"de", [2])}
+    assert by_stream(["a"] * 3, entries) == {"a": entries}
 
 
 BAD = [
@@ -83,5 +92,6 @@ def test_whatever_comes_is_cut_or_refused(header: str, blob: bytes) -> None:
         names, entries = batch(header, blob)
     except BadRequest:
         return
-    assert names is None or len(names) == len(entries)
-    assert b"".join(wanted.data for wanted in entries) == blob
+    assert names is None or len(names) == len(entries.lengths)
+    assert entries.data == blob
+    assert sum(entries.lengths) == len(blob) and min(entries.lengths) >= 0

@@ -18,7 +18,8 @@ from websockets.exceptions import ConnectionClosed
 from store.app import StoreApp
 from store.streams import commits, hot
 from store.streams.commits import Commits
-from store.streams.ids import Wanted, id_of
+from store.streams.entries import Entries, entries_of
+from store.streams.ids import id_of
 from store.streams.log import HotLog
 from tests.store.harness import Tams, running_tams
 from tests.streams.support import Wire, closed, served, soon, taken_all
@@ -54,7 +55,7 @@ async def test_what_is_on_its_way_is_bounded(wire: Wire, tams: Tams, monkeypatch
     log, gate = log_of(tams), threading.Event()
     append = log._folder.append
 
-    def late(calls: Sequence[Sequence[Wanted]], now_ns: int) -> Any:
+    def late(calls: Sequence[Entries], now_ns: int) -> Any:
         assert gate.wait(60)
         return append(calls, now_ns)
 
@@ -86,12 +87,12 @@ async def test_all_pushers_of_a_stream_have_one_bound(monkeypatch: pytest.Monkey
     monkeypatch.setattr(commits, "PENDING_BYTES", 1000)
     go = asyncio.Event()
 
-    async def write(calls: Sequence[Sequence[Wanted]]) -> Any:
+    async def write(calls: Sequence[Entries]) -> Any:
         await go.wait()
-        return [[1] * len(wanted) for wanted in calls]
+        return [[1] * len(entries.lengths) for entries in calls]
 
     found = Commits(write)
-    futures = [found.submit([Wanted(bytes(600))]) for _ in range(2)]
+    futures = [found.submit(entries_of([bytes(600)])) for _ in range(2)]
     waiting = asyncio.create_task(found.room())
     await asyncio.sleep(0)
     assert not waiting.done()

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from store.streams.catalogue import Wish, put
+from store.streams.entries import entries_of
 from store.streams.flows import Stream
 from store.streams.hot import Sizes
-from store.streams.ids import Wanted
 from store.streams.streams import Options, Streams
 from store.streams.visiting import Anyone
 from tests.store.harness import Tams, running_tams
@@ -55,7 +55,7 @@ class World:
     async def push(self, writer: int, lengths: list[int]) -> None:
         """Entries, each unlike any other."""
         data = [b"%d:" % (len(self.entries) + n) + bytes(size) for n, size in enumerate(lengths)]
-        ids = await self.writers[writer].append(self.stream, [Wanted(each) for each in data])
+        ids = await self.writers[writer].append(self.stream, entries_of(data))
         assert not self.entries or ids[0] > self.entries[-1][0]
         self.entries += zip(ids, data, strict=True)
 

@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from store.streams.entries import entries_of
 from store.streams.records import (
     HOT_HEADER_BYTES,
     Broken,
     Head,
+    Record,
     hot_head,
     hot_tail,
     hot_tail_bytes,
@@ -27,12 +29,18 @@ HEAD = Head(1_700_000_000_000_000_001, 17, 4711, 1_700_000_000_000_000_002)
 entries = st.lists(st.binary(max_size=40), min_size=1, max_size=6)
 
 
+def whole(ids: list[int], commit: list[bytes], at: int) -> tuple[bytes, Record]:
+    """A record as it is written, and what it holds."""
+    head, made = record(ids, entries_of(commit), at)
+    return head + b"".join(commit), made
+
+
 @given(st.lists(entries, min_size=1, max_size=4))
 def test_records_are_read_as_they_were_written(commits: list[list[bytes]]) -> None:
     data, number, expected = hot_head(HEAD), 1, []
     for commit in commits:
         ids = list(range(number, number + len(commit)))
-        written, made = record(ids, commit, len(data))
+        written, made = whole(ids, commit, len(data))
         data += written
         number += len(commit)
         expected.append((ids, commit))
@@ -50,7 +58,7 @@ def test_records_are_read_as_they_were_written(commits: list[list[bytes]]) -> No
 
 @given(entries, st.data())
 def test_a_record_that_is_not_whole_is_none(commit: list[bytes], data: st.DataObject) -> None:
-    written, _ = record(list(range(len(commit))), commit, 0)
+    written, _ = whole(list(range(len(commit))), commit, 0)
     length = data.draw(st.integers(0, len(written) - 1))
     assert read_record(written[:length], 0, 0) is None
     assert read_record(written[:length] + bytes(len(written) - length + 8), 0, 0) is None or not any(
@@ -60,7 +68,7 @@ def test_a_record_that_is_not_whole_is_none(commit: list[bytes], data: st.DataOb
 
 @given(entries, st.data())
 def test_a_record_with_a_wrong_bit_is_none(commit: list[bytes], data: st.DataObject) -> None:
-    written, _ = record(list(range(len(commit))), commit, 0)
+    written, _ = whole(list(range(len(commit))), commit, 0)
     bit = data.draw(st.integers(0, len(written) * 8 - 1))
     damaged = bytearray(written)
     damaged[bit // 8] ^= 1 << bit % 8
@@ -81,7 +89,7 @@ def test_a_sealed_object_tells_where_its_entries_are(commit: list[bytes]) -> Non
 def test_so_does_a_hot_file_that_has_become_one(commits: list[list[bytes]], before: bytes) -> None:
     data, found = hot_head(HEAD), []
     for commit in commits:
-        written, made = record([len(found) + place for place in range(len(commit))], commit, len(data))
+        written, made = whole([len(found) + place for place in range(len(commit))], commit, len(data))
         data += written
         found += list(zip(made.ids, made.starts, made.lengths, strict=True))
     assert is_hot(data)

@@ -11,9 +11,9 @@ import pytest
 
 from store.media.files import Files
 from store.streams.catalogue import Wish, put
+from store.streams.entries import entries_of
 from store.streams.flows import Stream
 from store.streams.hot import HotFolder, Sizes
-from store.streams.ids import Wanted
 from store.streams.log import HotLog
 from store.streams.records import record
 from store.streams.sealing import Sealer
@@ -60,7 +60,7 @@ class House:
 
     async def pushed(self, streams: Streams, *entries: bytes) -> list[tuple[int, bytes]]:
         """Entries with their ids."""
-        ids = [(await streams.append(self.stream, [Wanted(each)]))[0] for each in entries]
+        ids = [(await streams.append(self.stream, entries_of([each])))[0] for each in entries]
         return list(zip(ids, entries, strict=True))
 
 
@@ -193,10 +193,10 @@ async def test_what_is_behind_the_records_of_a_dead_process_never_turns_up(house
     entries = await house.pushed(streams, b"a")
     await streams.stop()
     end = house.newest().stat().st_size
-    (entry_bytes,) = [len(record([1], [b"b"], 0)[0])]
+    entry_bytes = record([1], entries_of([b"b"]), 0)[1].end
     with house.newest().open("r+b") as file:
         file.seek(end + entry_bytes)
-        file.write(record([2**62], [b"never"], end + entry_bytes)[0])
+        file.write(record([2**62], entries_of([b"never"]), end + entry_bytes)[0] + b"never")
     streams = await house.process()
     entries += await house.pushed(streams, b"b")
     await streams.stop()

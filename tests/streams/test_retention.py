@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from store.streams.catalogue import Wish, put
+from store.streams.entries import Wanted, entries_of
 from store.streams.flows import Retention, Stream
 from store.streams.hot import Sizes
-from store.streams.ids import Wanted
 from store.streams.streams import Options, Streams
 from store.streams.visiting import Anyone
 from store.timerange import NS_PER_S
@@ -28,7 +28,7 @@ async def made(tams: Tams, folder: Path, max_len: int | None = None, **kept: int
 async def pushed(streams: Streams, stream: Stream, count: int, size: int = 1) -> list[int]:
     ids: list[int] = []
     for _ in range(count):
-        ids += await streams.append(stream, [Wanted(bytes(size))])
+        ids += await streams.append(stream, entries_of([bytes(size)]))
     return ids
 
 
@@ -69,7 +69,7 @@ async def test_segments_of_which_nothing_is_kept_go(tams: Tams, tmp_path: Path) 
 async def test_what_is_too_old_is_not_read_and_goes(tams: Tams, tmp_path: Path) -> None:
     streams, stream = await made(tams, tmp_path / "hot", age_s=3600)
     old = tams.store.now_ns() - 7200 * NS_PER_S
-    ids = await streams.append(stream, [Wanted(b"old", id_ns=old + n) for n in range(10)])
+    ids = await streams.append(stream, entries_of([b"old"] * 10, [Wanted(old + n) for n in range(10)]))
     ids = await pushed(streams, stream, 15)
     assert await kept(streams, stream) == ids
     await streams.flush()
