@@ -167,6 +167,15 @@ class StrictProtocol(HttpToolsProtocol):
             # An answer that does not wait for the whole body is the last on its connection, and says so.
             self._may_go_on, self.cycle.keep_alive = self.cycle.keep_alive, False
 
+    def on_body(self, body: bytes) -> None:
+        """Hand bytes on as they came where none wait to be taken: uvicorn copies them twice."""
+        cycle = self.cycle
+        if cycle is not None and not cycle.body:
+            cycle.body, body = body, b""  # type: ignore[assignment]
+        elif cycle is not None and isinstance(cycle.body, bytes):
+            cycle.body = bytearray(cycle.body)
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         """A body is whole: what it is answered with need not be the last."""
         super().on_message_complete()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import socket
 import threading
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from store import lingering
-from store.asgi import Receive, Scope, Send, send_response
+from store.asgi import Receive, Scope, Send, read_body, send_response
 from store.server import server
 
 
@@ -21,6 +22,10 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await send({"type": "lifespan.shutdown.complete"})
+        return
+    if scope["path"] == "/body":
+        body = await read_body(scope, receive, 1 << 20)
+        await send_response(send, 200, [], hashlib.sha256(body).hexdigest().encode(), head=False)
         return
     body = json.dumps({"path": scope["raw_path"].decode()}).encode()
     await send_response(send, 200, [("content-type", "application/json")], body, head=False)
@@ -155,6 +160,22 @@ def test_a_request_whose_body_came_along_leaves_the_connection_open(port: int) -
             while not answer.endswith(b'{"path": "/"}'):
                 answer += connection.recv(65536)
             assert b"connection: close" not in answer
+
+
+def test_a_body_arrives_as_it_was_sent_however_it_was_cut(port: int) -> None:
+    bodies = {
+        b"hello": [b"hello"],
+        b"0" * 300_000: [b"0" * 300_000],
+        bytes(range(256)) * 40: [bytes([value]) for value in range(256)] * 40,
+    }
+    for body, chunks in bodies.items():
+        pieces = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks)
+        for head, sent in (
+            (b"Content-Length: %d" % len(body), body),
+            (b"Transfer-Encoding: chunked", pieces + b"0\r\n\r\n"),
+        ):
+            answer = exchange(port, b"PUT /body HTTP/1.1\r\nHost: a\r\n" + CLOSE + head + b"\r\n\r\n" + sent)
+            assert answer.partition(b"\r\n\r\n")[2] == hashlib.sha256(body).hexdigest().encode()
 
 
 def test_a_bad_chunk_ends_the_connection(port: int) -> None:

@@ -7,7 +7,7 @@ that anything else refers to.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 
 from store.domain.accesses import Accesses
@@ -148,14 +148,23 @@ async def _begun(chunks: AsyncIterator[bytes]) -> tuple[list[bytes], bool]:
     return pieces, False
 
 
-async def _chained(
-    pieces: list[bytes], chunks: AsyncIterator[bytes], before_end: Awaitable[object]
-) -> AsyncGenerator[bytes, None]:
-    while pieces:
-        yield pieces.pop(0)
-    async for piece in chunks:
-        yield piece
-    await before_end
+class _Reserving:
+    """The row of an object being reserved while its bytes arrive: it is known before they are in place, so
+    that those of an upload that breaks off are found again."""
+
+    def __init__(self, keys: Keys, row: ObjectRow) -> None:
+        self._keys = keys
+        self.row = row
+
+    async def behind(self, pieces: list[bytes], chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+        """The pieces, then the chunks; ends once the row is reserved, begins to be as the first is taken."""
+        reserving = asyncio.ensure_future(self._keys.metadata.reserve(self.row))
+        reserving.add_done_callback(lambda task: task.cancelled() or task.exception())
+        while pieces:
+            yield pieces.pop(0)
+        async for piece in chunks:
+            yield piece
+        self.row = await reserving
 
 
 async def _put_long(keys: Keys, upload: Upload, pieces: list[bytes]) -> KeyRow:
@@ -163,18 +172,15 @@ async def _put_long(keys: Keys, upload: Upload, pieces: list[bytes]) -> KeyRow:
     now_ns = keys.now_ns()
     place = Instance(media.backend.id, object_key(FOLDER, keys.new_id(), now_ns), upload.content_type)
     row = ObjectRow(keys.new_id(), Role.UNUSED, "", now_ns, (place,))
-    # Known before the bytes are in place, so that those of an upload that breaks off are found again, and
-    # while they arrive, since a commit takes its time.
-    reserving = asyncio.ensure_future(keys.metadata.reserve(row))
-    reserving.add_done_callback(lambda task: task.cancelled() or task.exception())
+    reserving = _Reserving(keys, row)
     stat = await media.write(
         place.key,
-        _chained(pieces, upload.chunks, reserving),
+        reserving.behind(pieces, upload.chunks),
         content_type=upload.content_type,
         size_bytes=upload.size_bytes,
     )
-    reserved = await reserving
-    row = reserved._replace(instances=(place._replace(version=stat.version),), size_bytes=stat.size_bytes)
+    place = place._replace(version=stat.version)
+    row = reserving.row._replace(instances=(place,), size_bytes=stat.size_bytes)
     request = PutKey(
         upload.name, stat.size_bytes, upload.content_type, keys.now_ns(), keys.released_ns(), object=row
     )

@@ -26,6 +26,8 @@ from store.media.protocol import Stat
 from store.media.quota import Quota
 from store.media.walk import files_below, status_of
 
+BATCH_BYTES = 512 << 10
+"""How much of an upload is written at once."""
 # Nobody else on the machine reads what the policy protects.
 _PINNED, _OPEN = 0o400, 0o600
 _LONGEST_KEY_BYTES = 1024
@@ -104,6 +106,7 @@ class Upload:
         """Append the chunks."""
         with self._lock:
             _, fd = self._begun()
+            before_bytes = self.size_bytes
             views = [memoryview(chunk) for chunk in chunks if chunk]
             while views:
                 written = os.writev(fd, views[:_MOST_VIEWS])
@@ -112,6 +115,11 @@ class Upload:
                     written -= len(views.pop(0))
                 if written:
                     views[0] = views[0][written:]
+            if self.size_bytes - before_bytes >= BATCH_BYTES:
+                # Linux begins to bring these to the disk while more arrives, which leaves little for the sync
+                # in the end to wait for. It forgets no page that is not there yet.
+                length_bytes = self.size_bytes - before_bytes
+                os.posix_fadvise(fd, before_bytes, length_bytes, os.POSIX_FADV_DONTNEED)
 
     def commit(self, key: str) -> Stat:
         """Make the bytes the key's, durably. Raises `errors.PreconditionFailed` when the key is pinned."""

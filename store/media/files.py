@@ -166,13 +166,13 @@ class Files:
         """See `Media`. `size_bytes`, when known, lets a quota refuse before anything is read; what replaces
         an upload needs room for both.
 
-        Holds at most two batches of 1 MiB in memory: one is written while the next arrives.
+        Holds at most two batches of 512 KiB in memory: one is written while the next arrives.
         """
         await self.run(self._refuse_early, key, size_bytes or 0)
         upload = self._folder.begin()
         try:
-            await self._fill(upload, chunks)
-            return await self.run(upload.commit, key)
+            rest = await self._fill(upload, chunks)
+            return await self.run(self._finish, upload, rest, key)
         finally:
             # No effect after a commit.
             self._later(upload.discard)
@@ -188,22 +188,26 @@ class Files:
         if self._folder.quota is not None:
             self._folder.quota.refuse_over(upload.size_bytes)
 
-    async def _fill(self, upload: disk.Upload | MemoryUpload, chunks: AsyncIterator[bytes]) -> None:
+    def _finish(self, upload: disk.Upload | MemoryUpload, rest: list[bytes], key: str) -> Stat:
+        self._write_batch(upload, rest)
+        return upload.commit(key)
+
+    async def _fill(self, upload: disk.Upload | MemoryUpload, chunks: AsyncIterator[bytes]) -> list[bytes]:
+        """Write what comes; the rest of it, which is not written yet."""
         batch: list[bytes] = []
         batch_bytes = 0
         writing: Future[None] | None = None
         async for chunk in chunks:
             batch.append(chunk)
             batch_bytes += len(chunk)
-            if batch_bytes >= CHUNK_BYTES:
+            if batch_bytes >= disk.BATCH_BYTES:
                 if writing is not None:
                     await self._arrived(writing)
                 writing = self._submit(self._write_batch, upload, batch)
                 batch, batch_bytes = [], 0
         if writing is not None:
             await self._arrived(writing)
-        if batch:
-            await self.run(self._write_batch, upload, batch)
+        return batch
 
     async def adopt(self, key: str, path: Path) -> Stat | None:
         """See `Media`: where the file is on the same file system."""
