@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):
     """Classes a caller may read (`allow`) and may not whatever else allows it (`deny`).
 
     `default_class` stands for the classes of a resource that has none; without one, such a resource is

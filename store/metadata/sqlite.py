@@ -89,18 +89,16 @@ class Sqlite:
         wanted = list(refs)
         if len(wanted) == 1:
             ref = wanted[0]
-            row = await self._readers.single(lambda connection: sqlite_rows.get(connection, ref))
+            row = await self._readers.short(lambda connection: sqlite_rows.get(connection, ref))
             return {} if row is None else {ref: row}
         if not wanted:
             return {}
-        read = self._readers.single if len(wanted) <= MANY_IDS else self._readers.long
+        read = self._readers.short if len(wanted) <= MANY_IDS else self._readers.long
         return await read(lambda connection: sqlite_rows.get_many(connection, wanted))
 
     async def page(self, query: Query) -> tuple[list[Row], bool]:
         """The rows of a listing in its order, and whether more follow."""
-        return await self._readers.snapshot(
-            lambda connection: sqlite_page.page(connection, query, self._seen)
-        )
+        return await self._readers.short(lambda connection: sqlite_page.page(connection, query, self._seen))
 
     async def write(self, change: Change) -> None:
         """Apply a change. Raises `Stale`, `errors.Expectation`."""
@@ -110,7 +108,7 @@ class Sqlite:
 
     async def timerange(self, flow_id: str, within: TimeRange) -> tuple[str, str] | None:
         """The timeranges of the first and the last segment that overlap `within`."""
-        return await self._readers.snapshot(
+        return await self._readers.short(
             lambda connection: sqlite_segments.timerange(connection, flow_id, within)
         )
 
@@ -123,7 +121,7 @@ class Sqlite:
                 return SegmentPage(flow, [], False)
             return SegmentPage(flow, *sqlite_segments.page(connection, query, self._objects))
 
-        return await self._readers.snapshot(read)
+        return await self._readers.short(read)
 
     async def add_segments(self, request: AddSegments) -> list[Error | None]:
         """Register segments; one entry per segment, None where it was written."""
@@ -140,27 +138,27 @@ class Sqlite:
     async def objects(self, ids: Iterable[str]) -> dict[str, ObjectRow]:
         """The object rows that exist among `ids`."""
         wanted = list(dict.fromkeys(ids))
-        read = self._readers.single if len(wanted) <= MANY_IDS else self._readers.long
+        read = self._readers.short if len(wanted) <= MANY_IDS else self._readers.long
         held = await read(lambda connection: sqlite_objects.load(connection, wanted))
         return {id: each.row for id, each in held.items()}
 
     async def object_page(self, object_id: str, flows: Query, after: str | None) -> ObjectPage | None:
         """An object with a page of the flows that refer to it."""
-        return await self._readers.snapshot(
+        return await self._readers.short(
             lambda connection: sqlite_facts.object_page(connection, object_id, flows, after)
         )
 
     async def object_facts(self, ids: Iterable[str], view: View | None) -> dict[str, ObjectFact]:
         """What authorising the use of objects needs."""
         wanted = list(dict.fromkeys(ids))
-        read = self._readers.snapshot if len(wanted) <= MANY_IDS else self._readers.long
+        read = self._readers.short if len(wanted) <= MANY_IDS else self._readers.long
         return await read(lambda connection: sqlite_facts.object_facts(connection, wanted, view))
 
     async def object_at(self, backend_id: str, key: str) -> str | None:
         """The id of the object that has an instance at this key."""
         sql = """SELECT o.id FROM instances i CROSS JOIN objects o ON o.number = i.object
             WHERE i.backend_id = ? AND i.key = ? LIMIT 1"""
-        found = await self._readers.single(
+        found = await self._readers.short(
             lambda connection: connection.execute(sql, (backend_id, key)).fetchone()
         )
         return None if found is None else str(found[0])
@@ -201,14 +199,14 @@ class Sqlite:
 
     async def key(self, name: str) -> KeyRow | None:
         """A key with what it points to."""
-        row, more = await self._readers.single(lambda connection: sqlite_keys.get_inline(connection, name))
+        row, more = await self._readers.short(lambda connection: sqlite_keys.get_inline(connection, name))
         if not more:
             return row
-        return await self._readers.snapshot(lambda connection: sqlite_keys.get(connection, name))
+        return await self._readers.short(lambda connection: sqlite_keys.get(connection, name))
 
     async def keys(self, query: KeyQuery) -> tuple[list[str], bool]:
         """The names of a listing in order, and whether more follow."""
-        return await self._readers.snapshot(lambda connection: sqlite_keys.listing(connection, query))
+        return await self._readers.short(lambda connection: sqlite_keys.listing(connection, query))
 
     async def reserve(self, row: ObjectRow) -> ObjectRow:
         """Create the row of an object that belongs to no flow."""
@@ -240,7 +238,7 @@ class Sqlite:
     async def events(self, after: int, limit: int) -> list[StoredEvent]:
         """Events behind a sequence number, in order."""
         sql = "SELECT sequence, document FROM events WHERE sequence > ? ORDER BY sequence LIMIT ?"
-        found = await self._readers.single(
+        found = await self._readers.short(
             lambda connection: connection.execute(sql, (after, limit)).fetchall()
         )
         return [StoredEvent(sequence, event_of(orjson.loads(document))) for sequence, document in found]
@@ -248,7 +246,7 @@ class Sqlite:
     async def last_event(self) -> int:
         """A sequence number that no event from now on has or goes below."""
         sql = "SELECT seq FROM sqlite_sequence WHERE name = 'events'"
-        found = await self._readers.single(lambda connection: connection.execute(sql).fetchone())
+        found = await self._readers.short(lambda connection: connection.execute(sql).fetchone())
         return 0 if found is None else int(found[0])
 
     def listen(self, heard: Callable[[], None]) -> None:

@@ -33,6 +33,7 @@ class _Reader:
         self.connection = connect(path, busy_s=BUSY_S if budget is None else 0)
         self.connection.execute("PRAGMA query_only = ON")
         self._strides = 0
+        self._is_closed = False
         if budget is not None:
             limit = budget
 
@@ -42,13 +43,24 @@ class _Reader:
 
             self.connection.set_progress_handler(spent, STRIDE)
 
-    def single(self, work: Work[T]) -> T:
-        """A read of one statement, which is a snapshot by itself."""
+    def shared(self, work: Work[T]) -> T:
+        """A read on the event loop, in the snapshot that all reads of one turn of the loop have in common:
+        SQLite's locks are taken once for them all. What is committed in that turn is seen in the next, and
+        whoever waits for a commit learns of it no sooner.
+        """
         self._strides = 0
+        if not self.connection.in_transaction:
+            self.connection.execute("BEGIN")
+            asyncio.get_running_loop().call_soon(self._turn_over)
         return work(self.connection)
 
-    def snapshot(self, work: Work[T]) -> T:
-        """A read of several statements in one snapshot."""
+    def _turn_over(self) -> None:
+        self._strides = 0
+        if not self._is_closed and self.connection.in_transaction:
+            self.connection.execute("ROLLBACK")
+
+    def own(self, work: Work[T]) -> T:
+        """A read on a thread, in a snapshot of its own."""
         connection = self.connection
         self._strides = 0
         connection.execute("BEGIN")
@@ -59,6 +71,11 @@ class _Reader:
             if connection.in_transaction:
                 self._strides = 0
                 connection.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """End it, with the snapshot that is open."""
+        self._is_closed = True
+        self.connection.close()
 
 
 class Readers:
@@ -73,18 +90,12 @@ class Readers:
         self._closed = False
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="sqlite-reader")
 
-    async def single(self, work: Work[T]) -> T:
-        """The result of a read of one statement. Raises `errors.Unavailable`, `errors.BadRequest`."""
-        return await self._short(_Reader.single, work)
-
-    async def snapshot(self, work: Work[T]) -> T:
-        """The result of a read in one snapshot, which must be repeatable. Raises as `single` does."""
-        return await self._short(_Reader.snapshot, work)
-
-    async def _short(self, read: Callable[[_Reader, Work[T]], T], work: Work[T]) -> T:
-        """A read on the event loop, moved to a thread when it takes long or meets a lock."""
+    async def short(self, work: Work[T]) -> T:
+        """The result of a read in one snapshot, which must be repeatable: on the event loop, and on a thread
+        where it takes long or meets a lock. Raises `errors.Unavailable`, `errors.BadRequest`.
+        """
         try:
-            return read(self._mine(BUDGET), work)
+            return self._mine(BUDGET).shared(work)
         except sqlite3.Error as exc:
             if primary(exc) not in _MOVES:
                 raise translated(exc) from exc
@@ -95,7 +106,7 @@ class Readers:
         return await self.long(work)
 
     async def long(self, work: Work[T]) -> T:
-        """As `snapshot`, for what is known to take long: off the event loop at once."""
+        """As `short`, for what is known to take long: off the event loop at once."""
         if self._closed:
             raise errors.Unavailable("The metadata database is closed.")
         try:
@@ -108,7 +119,7 @@ class Readers:
             raise
 
     def _threaded(self, work: Work[T]) -> T:
-        return self._mine(None).snapshot(work)
+        return self._mine(None).own(work)
 
     def _mine(self, budget: int | None) -> _Reader:
         """This thread's own reader."""
@@ -130,5 +141,5 @@ class Readers:
         await asyncio.to_thread(self._pool.shutdown)
         with self._lock:
             for reader in self._open:
-                reader.connection.close()
+                reader.close()
             self._open.clear()

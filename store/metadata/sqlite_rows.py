@@ -24,8 +24,7 @@ NONE: Final = 0
 """A term's value where a document has none: an integer, which no client can write."""
 CLASSES: Final = "tag.auth_classes"
 
-# What a statement selects for `row_of`. The classes of related ids are read by the same statement, which
-# makes a single get a snapshot without a transaction around it.
+# What a statement selects for `row_of`.
 RELATED: Final = """CASE WHEN r.related IS NULL THEN NULL ELSE (
     SELECT json_group_object(q.id, q.classes) FROM json_each(r.related) j
     CROSS JOIN resources q ON q.kind = r.kind AND q.id = j.value) END"""

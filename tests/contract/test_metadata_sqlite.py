@@ -354,6 +354,32 @@ async def test_a_writer_whose_connection_breaks_gets_another(database: Database)
     assert (await new_flow(store)).id == "flow"
 
 
+async def test_reads_of_one_turn_of_the_loop_are_of_one_state(database: Database) -> None:
+    store = await database.fresh()
+    first, second = await new_flow(store, "first"), await new_flow(store, "second")
+    await asyncio.sleep(0)
+    assert await get(store, "first") == first
+    elsewhere = sqlite3.connect(database.place.removeprefix("sqlite:"), isolation_level=None)
+    elsewhere.execute("DELETE FROM resources WHERE id IN ('first', 'second')")
+    elsewhere.close()
+
+    assert (await store.rows([first.ref, second.ref])).keys() == {first.ref, second.ref}
+    await asyncio.sleep(0)
+    assert await store.rows([first.ref, second.ref]) == {}
+
+
+async def test_a_write_is_seen_by_reads_that_come_after_it(database: Database) -> None:
+    store = await database.fresh()
+
+    async def write_and_read(name: str) -> bool:
+        assert await store.rows([Ref(Kind.FLOW, name)]) == {}
+        return (await new_flow(store, name)).id == name
+
+    for turn in range(20):
+        names = [f"{turn}-{number}" for number in range(8)]
+        assert all(await asyncio.gather(*(write_and_read(name) for name in names)))
+
+
 async def test_a_read_over_budget_is_answered_by_a_thread(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
