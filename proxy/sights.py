@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cachetools import LRUCache
-
 from proxy.decide import Caller
 from proxy.gate import Sight
 from proxy.identity.principal import Principal
 from proxy.policy.protocol import Decisions, Permissions
+from proxy.recent import Recent
 from proxy.upstream.protocol import View
 
 MAX_PRINCIPALS = 10_000
@@ -27,7 +26,7 @@ class PolicySights:
         self._decisions = decisions
         self._defaults = defaults
         self._default_class = default_class
-        self._kept: LRUCache[Principal, tuple[Permissions, Sight]] = LRUCache(MAX_PRINCIPALS)
+        self._kept: Recent[Principal, tuple[Permissions, Sight]] = Recent(MAX_PRINCIPALS)
 
     async def sight(self, principal: Principal, *, fresh: bool = False) -> Sight:
         """The principal's sight of now. Raises as `Decisions.permissions`."""

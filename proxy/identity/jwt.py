@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import jwt
-from cachetools import LRUCache
 
 from proxy.errors import Unauthenticated
 from proxy.identity import claims as claim
 from proxy.identity.config import IssuerConfig
 from proxy.identity.keys import COOL_DOWN_S, Key, KeySet
 from proxy.identity.principal import Principal
+from proxy.recent import Recent
 
 MAX_TOKEN_BYTES = 16 * 1024
 MAX_CACHED = 20_000
@@ -92,7 +92,7 @@ class TokenVerifier:
 
     def __init__(self, issuers: Iterable[TrustedIssuer], *, max_cached: int = MAX_CACHED) -> None:
         self._issuers = {issuer.config.issuer: issuer for issuer in issuers}
-        self._verified: LRUCache[bytes, _Verified] = LRUCache(max_cached)
+        self._verified: Recent[bytes, _Verified] = Recent(max_cached)
 
     def cached(self, token: str, now_s: int) -> Principal | None:
         """The principal of a token that was verified and still counts; None: verify it."""

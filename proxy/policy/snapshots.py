@@ -10,6 +10,7 @@ from cachetools import LRUCache
 
 from proxy.identity.principal import Principal
 from proxy.policy.protocol import Permissions
+from proxy.recent import Recent
 
 TTL_S = 7
 MAX_PRINCIPALS = 10_000
@@ -51,7 +52,7 @@ class Snapshots:
         self._now = now
         self.hits = self.misses = 0
         # By principal, the fast way, and by what an answer rests on: a new token asks nothing anew.
-        self._by_principal: LRUCache[Principal, _Snapshot] = LRUCache(MAX_PRINCIPALS)
+        self._by_principal: Recent[Principal, _Snapshot] = Recent(MAX_PRINCIPALS)
         self._by_asker: LRUCache[Asker, _Snapshot] = LRUCache(MAX_PRINCIPALS)
 
     def known(self, principal: Principal, version: object) -> Permissions | None:

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from proxy import audit
+from proxy.recent import Recent
 from store.media.disk import Opened
 from store.media.files import Files
 from store.media.protocol import Stat
@@ -283,12 +284,13 @@ async def test_what_the_disk_gave_is_sent_without_a_copy(
 async def test_what_is_kept_of_tokens_and_callers_is_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = cachetools.Cache.__init__
+    for kind in (cachetools.Cache, Recent):
+        plain = kind.__init__
 
-    def small(self: Any, maxsize: float, *rest: Any) -> None:
-        plain(self, min(maxsize, 4), *rest)
+        def small(self: Any, most: float, *rest: Any, plain: Any = plain) -> None:
+            plain(self, min(most, 4), *rest)
 
-    monkeypatch.setattr(cachetools.Cache, "__init__", small)
+        monkeypatch.setattr(kind, "__init__", small)
     # What is written down is not kept.
     monkeypatch.setattr(audit, "FLUSH_S", 0)
     async with running(tmp_path) as proxy:
