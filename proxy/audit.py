@@ -57,7 +57,7 @@ class Decision:
     def record(self) -> dict[str, Any]:
         """The record as it is written down."""
         found: dict[str, Any] = {
-            "time": datetime.fromtimestamp(self.time_s, UTC).isoformat(),
+            "time": datetime.fromtimestamp(self.time_s, UTC),
             "request_id": self.request_id,
             "method": self.method,
             "path": self.path,

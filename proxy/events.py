@@ -123,7 +123,7 @@ class Watcher:
 
     def seen(self, principal: Principal) -> None:
         """A principal has called: what is kept of it as an owner is brought up to date, in the background."""
-        mine = self._owners.get(_key(principal))
+        mine = self._owners.get(_key(principal)) if self._owners else None
         if mine is None:
             return
         now_s = int(self._now_s())

@@ -63,20 +63,26 @@ def is_text(form: Literal["auto", "text", "json"], stream: TextIO) -> bool:
 def lines(
     form: Literal["auto", "text", "json"], stream: TextIO = sys.stderr
 ) -> Callable[[list[dict[str, Any]]], None]:
-    """Writes records straight to the stream, many with one write, in the form of the other logs."""
-    text = is_text(form, stream)
-
-    def line(record: dict[str, Any]) -> str:
-        if not text:
-            return orjson.dumps({"level": "info", **record}).decode()
-        time = datetime.fromisoformat(record.pop("time")).astimezone().strftime("%H:%M:%S")
-        return f"{time} info    {told_fields(record)}"
+    """Writes records straight to the stream, many with one write, in the form of the other logs. `time` of
+    each is a datetime."""
+    shown = _texts if is_text(form, stream) else _objects
 
     def write(records: list[dict[str, Any]]) -> None:
-        stream.write("".join(f"{line(record)}\n" for record in records))
+        stream.write(shown(records))
         stream.flush()
 
     return write
+
+
+def _texts(records: list[dict[str, Any]]) -> str:
+    times = [record.pop("time").astimezone().strftime("%H:%M:%S") for record in records]
+    told = zip(times, records, strict=True)
+    return "".join(f"{time} info    {told_fields(record)}\n" for time, record in told)
+
+
+def _objects(records: list[dict[str, Any]]) -> str:
+    end = orjson.OPT_APPEND_NEWLINE
+    return b"".join([orjson.dumps({"level": "info", **record}, option=end) for record in records]).decode()
 
 
 def set_up(level: str, form: Literal["auto", "text", "json"], stream: TextIO = sys.stderr) -> None:

@@ -72,7 +72,8 @@ def decode(raw: bytes) -> str:
     """One strict percent-decoding of a path segment or a query name or value. Raises `BadRequest`."""
     if not raw.isascii():
         raise BadRequest("The URL is not percent-encoded as RFC 3986 says.")
-    if b"%" in raw:
+    # `in` would first try the byte string as a number, and pay for an exception.
+    if raw.find(b"%") >= 0:
         pieces = raw.split(b"%")
         if any(len(p) < 2 or p[0] not in _HEX or p[1] not in _HEX for p in pieces[1:]):
             raise BadRequest("The URL is not percent-encoded as RFC 3986 says.")

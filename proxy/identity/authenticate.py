@@ -127,8 +127,9 @@ class Authenticator:
             await keys.close()
 
     def _cached_token(self, token: str, now_s: int) -> Principal | None:
-        if looks_like_jwt(token):
-            return self._tokens.cached(token, now_s)
+        known = self._tokens.cached(token, now_s)
+        if known is not None or looks_like_jwt(token):
+            return known
         if self._api_keys is not None:
             known = self._api_keys.principal(token, now_s)
             if known is not None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from proxy.errors import BadRequest, Unauthenticated
@@ -16,12 +15,15 @@ _TOKEN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~+/-"
 URL_PARAMETER = b"access_token"
 
 
-@dataclass(frozen=True, slots=True)
-class Credential:
+class Credential(NamedTuple):
     """`bearer`: a token, opaque or JWT. `basic`: the base64 of name and secret. `certificate`: a PEM."""
 
     kind: Literal["bearer", "basic", "certificate"]
-    value: str = field(repr=False)
+    value: str
+
+    def __repr__(self) -> str:
+        """Without the value, which is secret."""
+        return f"Credential({self.kind})"
 
 
 def parse_credential(

@@ -105,6 +105,7 @@ class LocalIssuer:
         self.fronts = fronts
         self.clients = clients
         self._keyring = keyring
+        self._counted_s = self._counted = 0
         self.config = IssuerConfig(
             alias=config.alias,
             issuer=config.issuer,
@@ -115,9 +116,12 @@ class LocalIssuer:
         )
 
     def generation(self, now_s: int) -> int:
-        """As `TrustedIssuer.generation`."""
-        self._keyring.current(now_s)
-        return self._keyring.generation + self.clients.generation(now_s)
+        """As `TrustedIssuer.generation`. The files it comes of are looked at once a second."""
+        if now_s != self._counted_s:
+            self._counted_s = now_s
+            self._keyring.current(now_s)
+            self._counted = self._keyring.generation + self.clients.generation(now_s)
+        return self._counted
 
     def fresh_until_s(self) -> int:
         """Always: changes show in the generation."""

@@ -35,7 +35,7 @@ class Principal:
     @property
     def user(self) -> str:
         """The OpenFGA user, `user:<alias>/<subject>`, its parts percent-encoded."""
-        return user_name(self.issuer, self.subject)
+        return f"user:{self.name}"
 
     @property
     def is_admin_by_scope(self) -> bool:
@@ -45,10 +45,14 @@ class Principal:
     @property
     def name(self) -> str:
         """What logs and `created_by` carry."""
-        return self.user.removeprefix("user:")
+        return _name(self.issuer, self.subject)
+
+
+def user_name(issuer: str, subject: str) -> str:
+    """`user:<alias>/<subject>`, each part percent-encoded."""
+    return f"user:{_name(issuer, subject)}"
 
 
 @lru_cache(4096)
-def user_name(issuer: str, subject: str) -> str:
-    """`user:<alias>/<subject>`, each part percent-encoded."""
-    return f"user:{quote(issuer, safe='')}/{quote(subject, safe='')}"
+def _name(issuer: str, subject: str) -> str:
+    return f"{quote(issuer, safe='')}/{quote(subject, safe='')}"
