@@ -8,6 +8,7 @@ method, backend, expiry, type and key: a URL for one of them is worth nothing fo
 from __future__ import annotations
 
 import binascii
+import hashlib
 import hmac
 import re
 from base64 import urlsafe_b64decode
@@ -21,6 +22,8 @@ _HEADER_VALUE = re.compile(r"[\x20-\x7e]{1,255}")
 _LONGEST_QUERY = 1024
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _MOST_PREPARED = 64
+_BLOCK_BYTES = 64
+_INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 MIN_KEY_BYTES = 32
 
 
@@ -71,12 +74,33 @@ class Lifetime:
         return now_s - now_s % self._kept_s
 
 
+class Mac:
+    """HMAC-SHA256 (RFC 2104) of texts that begin alike: the beginning is hashed once.
+
+    Two plain hashes, whose states are copied in half the time of the state of an `hmac.HMAC`.
+    """
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, key: bytes, beginning: bytes = b"") -> None:
+        block = (hashlib.sha256(key).digest() if len(key) > _BLOCK_BYTES else key).ljust(_BLOCK_BYTES, b"\0")
+        self._inner = hashlib.sha256(block.translate(_INNER) + beginning)
+        self._outer = hashlib.sha256(block.translate(_OUTER))
+
+    def digest(self, rest: bytes) -> bytes:
+        """That of the beginning followed by `rest`."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(rest)
+        outer.update(inner.digest())
+        return outer.digest()
+
+
 @dataclass(frozen=True, slots=True)
 class _Prepared:
     """What URLs share that differ in their key alone: the query up to the signature, and its HMAC so far."""
 
     query: str
-    mac: hmac.HMAC
+    mac: Mac
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,17 +122,12 @@ class Signer:
         """The query that allows `method` on the key until `expires_s`: a few microseconds."""
         common = (method, backend_id, expires_s, content_type)
         prepared = self._prepared.get(common) or self._prepare(*common)
-        # A copy of the state saves hashing the secret, and all that comes before the key, again.
-        mac = prepared.mac.copy()
-        mac.update(key.encode())
-        return prepared.query + _encode(mac.digest())
+        return prepared.query + _encode(prepared.mac.digest(key.encode()))
 
     def _prepare(self, method: str, backend_id: str, expires_s: int, content_type: str | None) -> _Prepared:
         before_key = _message(method, backend_id, "", expires_s, content_type)
         typed = "" if content_type is None else f"&type={quote(content_type, safe='')}"
-        prepared = _Prepared(
-            f"expires={expires_s}{typed}&signature=", hmac.new(self.keys[0], before_key, "sha256")
-        )
+        prepared = _Prepared(f"expires={expires_s}{typed}&signature=", Mac(self.keys[0], before_key))
         if len(self._prepared) >= _MOST_PREPARED:
             self._prepared.clear()
         self._prepared[method, backend_id, expires_s, content_type] = prepared

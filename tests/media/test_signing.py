@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import hmac
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from store import errors
-from store.media.signing import Lifetime, Signer, key_of, token_of
+from store.media.signing import Lifetime, Mac, Signer, key_of, token_of
 
 SIGNER = Signer((b"a" * 32,))
 NOW_S = 1_800_000_000
@@ -98,3 +100,11 @@ def test_what_is_prepared_for_signing_is_bounded_and_changes_no_signature() -> N
 
 def test_keys_are_not_shown() -> None:
     assert "aaaa" not in repr(SIGNER)
+
+
+@pytest.mark.parametrize("length", [0, 32, 64, 65, 200])
+def test_a_mac_of_what_begins_alike_is_an_hmac(length: int) -> None:
+    key = bytes(range(256))[:length]
+    mac = Mac(key, b"begins alike, ")
+    for rest in (b"", b"and ends so", b"or so" * 100):
+        assert mac.digest(rest) == hmac.digest(key, b"begins alike, " + rest, "sha256")
