@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -76,6 +76,20 @@ def created(document: object | None, facts: Facts | None = None) -> Response:
     if document is None:
         return Response(201, [], b"", facts)
     return Response(201, [JSON], orjson.dumps(document), facts)
+
+
+def array(items: Iterable[bytes]) -> bytes:
+    """The JSON array of items that are JSON.
+
+    Of a large body, brackets around the joined items would be a copy, for which finding memory takes ten
+    times as long as joining.
+    """
+    parts = list(items)
+    if not parts:
+        return b"[]"
+    parts[0] = b"[" + parts[0]
+    parts[-1] += b"]"
+    return b",".join(parts)
 
 
 def no_content() -> Response:

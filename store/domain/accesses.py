@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 
 from store.errors import Error
@@ -22,20 +23,24 @@ class Accesses:
     """Counts of this process that are not written down yet. A crash loses those of one interval."""
 
     def __init__(self, most: int = MOST) -> None:
-        self._counts: dict[str, int] = {}
+        self._counts = Counter[str]()
         self._most = most
 
-    def add(self, object_id: str, urls: int) -> None:
-        """Count signed URLs of an object."""
-        counts = self._counts
-        if object_id in counts:
-            counts[object_id] += urls
-        elif len(counts) < self._most:
-            counts[object_id] = urls
+    def add(self, object_ids: Collection[str]) -> None:
+        """Count signed URLs, each given by the id of its object."""
+        if len(self._counts) + len(object_ids) <= self._most:
+            self._counts.update(object_ids)
+            return
+        for object_id in object_ids:
+            self._add(object_id, 1)
 
-    def take(self) -> dict[str, int]:
+    def _add(self, object_id: str, urls: int) -> None:
+        if object_id in self._counts or len(self._counts) < self._most:
+            self._counts[object_id] += urls
+
+    def take(self) -> Mapping[str, int]:
         """What was counted since the last time."""
-        counts, self._counts = self._counts, {}
+        counts, self._counts = self._counts, Counter[str]()
         return counts
 
     async def flush(self, metadata: Metadata, now_ns: int) -> None:
@@ -47,7 +52,7 @@ class Accesses:
             except Error as exc:
                 _log.warning("accesses wait to be written down: %s", exc)
                 for object_id, urls in counts[first:]:
-                    self.add(object_id, urls)
+                    self._add(object_id, urls)
                 return
 
 

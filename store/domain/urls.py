@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import orjson
 from store.domain.accesses import Accesses
 from store.media.protocol import Backend, Media
 from store.metadata.query import tag_values
-from store.metadata.rows import Instance, ObjectRow, UncontrolledUrl
+from store.metadata.rows import ObjectRow, UncontrolledUrl
 from store.params import Params, TagExists, TagFilters
 from store.view import View, visible
 
@@ -87,8 +87,8 @@ class _Place:
     plain_tail: bytes
 
 
-Written = tuple[bytes, int]
-"""The JSON array of an object's URLs, and how many of them are signed."""
+Written = tuple[bytes, tuple[str, ...]]
+"""The JSON array of an object's URLs, and for each of them that is signed the object's id."""
 
 
 class UrlCache:
@@ -114,7 +114,10 @@ class UrlCache:
 
 
 class UrlWriter:
-    """Writes the `get_urls` of many objects for one request. `accesses` counts those that are signed."""
+    """Writes the `get_urls` of many objects for one request. `accesses` counts those that are signed.
+
+    `fresh`: of how many objects they were written anew so far, which is when it takes long.
+    """
 
     def __init__(
         self,
@@ -136,6 +139,7 @@ class UrlWriter:
         self._none = wanted.labels is not None and not wanted.labels
         self._accesses = accesses
         self._written: dict[int, Written] = {}
+        self.fresh = 0
         if cache is not None and not self._none:
             era = tuple(place.media.era(now_s) for place in self._places.values())
             self._written = cache.written((wanted, tuple(self._places)), era)
@@ -144,36 +148,46 @@ class UrlWriter:
         """The JSON array of the object's URLs; complete instances only."""
         if self._none:
             return b"[]"
-        found = self._written.get(obj.version)
-        if found is None:
-            found = self._written[obj.version] = self._write(obj)
-        written, signed = found
-        if signed and self._accesses is not None:
-            self._accesses.add(obj.id, signed)
-        return written
+        found = self._written.get(obj.version) or self._write(obj)
+        if self._accesses is not None:
+            self._accesses.add(found[1])
+        return found[0]
+
+    def write_all(self, objects: Sequence[ObjectRow]) -> list[bytes]:
+        """As `write`, for each of many."""
+        if self._none:
+            return [b"[]"] * len(objects)
+        known, write = self._written.get, self._write
+        found = [known(obj.version) or write(obj) for obj in objects]
+        if self._accesses is not None:
+            self._accesses.add([id for _, signed in found for id in signed])
+        return [written for written, _ in found]
 
     def _write(self, obj: ObjectRow) -> Written:
         entries: list[bytes] = []
         signed = 0
         for instance in obj.instances:
             place = self._places.get(instance.backend_id)
-            if place is not None and instance.complete:
-                self._controlled(entries, place, instance)
-                signed += self._signs
-        entries += [self._uncontrolled(u) for u in obj.urls if self._wanted.admits_uncontrolled(u.label)]
-        return b"[" + b",".join(entries) + b"]", signed
-
-    def _controlled(self, entries: list[bytes], place: _Place, instance: Instance) -> None:
-        if self._signs:
-            url = place.media.get_url(
-                instance.key,
-                version=instance.version,
-                now_s=self._now_s,
-                content_type=instance.content_type,
-            )
-            entries.append(b'{"url":"' + url.encode() + place.signed_tail)
-        if self._shows_plain:
-            entries.append(b'{"url":"' + place.media.plain_url(instance.key).encode() + place.plain_tail)
+            if place is None or not instance.complete:
+                continue
+            if self._signs:
+                signed += 1
+                url = place.media.get_url(
+                    instance.key,
+                    version=instance.version,
+                    now_s=self._now_s,
+                    content_type=instance.content_type,
+                )
+                entries.append(b'{"url":"%b%b' % (url.encode(), place.signed_tail))
+            if self._shows_plain:
+                entries.append(
+                    b'{"url":"%b%b' % (place.media.plain_url(instance.key).encode(), place.plain_tail)
+                )
+        if obj.urls:
+            entries += [self._uncontrolled(u) for u in obj.urls if self._wanted.admits_uncontrolled(u.label)]
+        written = self._written[obj.version] = b"[%b]" % b",".join(entries), (obj.id,) * signed
+        self.fresh += 1
+        return written
 
     def _uncontrolled(self, url: UncontrolledUrl) -> bytes:
         entry: dict[str, Any] = {"url": url.url, "presigned": False, "label": url.label}
@@ -193,10 +207,32 @@ def segment_body(
     an object, which is gone then, there are none."""
     if obj is None:
         return document[:-1] + b',"get_urls":[]}'
-    if init_object is None and obj.key_frame_count is None and not with_timerange:
-        # As nearly all are; a page has a thousand.
-        return b'%b,"get_urls":%b}' % (document[:-1], urls.write(obj))
-    parts = [document[:-1]]
+    inits = {} if init_object is None else {init_object.id: init_object}
+    return segment_bodies([document], [obj], inits, urls, with_timerange)[0]
+
+
+def segment_bodies(
+    documents: Sequence[bytes],
+    objects: Sequence[ObjectRow],
+    init_objects: Mapping[str, ObjectRow],
+    urls: UrlWriter,
+    with_timerange: bool,
+) -> list[bytes]:
+    """As `segment_body`, for each of many. `init_objects` by id."""
+    found = []
+    written = urls.write_all(objects)
+    for document, obj, get_urls in zip(documents, objects, written, strict=True):
+        own = document[:-1]
+        # Nearly all have none of these; a page has a thousand.
+        if with_timerange or obj.init_object_id is not None or obj.key_frame_count is not None:
+            own += _of_object(obj, init_objects.get(obj.init_object_id or ""), urls, with_timerange)
+        found.append(b'%b,"get_urls":%b}' % (own, get_urls))
+    return found
+
+
+def _of_object(obj: ObjectRow, init_object: ObjectRow | None, urls: UrlWriter, with_timerange: bool) -> bytes:
+    """The properties that a segment has of its object."""
+    parts = []
     if with_timerange and obj.timerange is not None:
         parts.append(b',"object_timerange":"' + obj.timerange.encode() + b'"')
     if obj.key_frame_count is not None:
@@ -204,7 +240,6 @@ def segment_body(
     if init_object is not None:
         init = orjson.dumps(init_object.id)
         parts += [b',"init_object":{"object_id":', init, b',"get_urls":', urls.write(init_object), b"}"]
-    parts += [b',"get_urls":', urls.write(obj), b"}"]
     return b"".join(parts)
 
 

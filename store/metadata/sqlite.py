@@ -118,8 +118,8 @@ class Sqlite:
         def read(connection: sqlite3.Connection) -> SegmentPage:
             flow = sqlite_rows.get(connection, Ref(Kind.FLOW, query.flow_id))
             if flow is None or not visible(query.view, flow.classes):
-                return SegmentPage(flow, [], False)
-            return SegmentPage(flow, *sqlite_segments.page(connection, query, self._objects))
+                return SegmentPage(flow)
+            return sqlite_segments.page(connection, query, self._objects, flow)
 
         return await self._readers.short(read)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -56,16 +56,18 @@ class Cache:
     def __init__(self) -> None:
         self._rows: dict[int, ObjectRow] = {}
 
-    def rows(self, connection: sqlite3.Connection, wanted: Mapping[int, int]) -> Mapping[int, ObjectRow]:
-        """Objects by version: at least those that are wanted. `wanted`: version to number."""
+    def rows(self, wanted: set[int], read: Callable[[int, int], Iterable[Record]]) -> Mapping[int, ObjectRow]:
+        """Objects by version: at least those that are wanted. `read` gives, as `OBJECT`, those among them
+        whose versions lie from one to another."""
         known = self._rows
-        missing = [number for version, number in wanted.items() if version not in known]
+        missing = wanted.difference(known)
         if missing:
-            read = {row.version: row for row in by_number(connection, missing).values()}
-            if len(known) + len(read) > CACHED:
+            records = {record[2]: record for record in read(min(missing), max(missing))}
+            fresh = {version: object_of(*records[version][1:]) for version in missing}
+            if len(known) + len(fresh) > CACHED:
                 # Others may be reading by what was kept until now.
                 self._rows = known = {version: known[version] for version in wanted if version in known}
-            known.update(read)
+            known.update(fresh)
         return known
 
 

@@ -21,7 +21,6 @@ from store.metadata.rows import (
     Ref,
     Role,
     SegmentPage,
-    SegmentRow,
 )
 from store.metadata.vast_objects import Uses
 from store.metadata.vast_predicates import Condition, above, at_least, at_most, equal
@@ -44,7 +43,7 @@ from store.metadata.vast_walk import Way, ahead
 from store.timerange import MAX_NS, MIN_NS, TimeRange
 from store.view import visible
 
-COLUMNS: Final = ("start_ns", "stop_ns", "object_id", "init_object_id", "document")
+COLUMNS: Final = ("start_ns", "object_id", "init_object_id", "document")
 DROP_CHUNK: Final = 5_000
 SPARE: Final = 1.5
 """By how much more than the mean of its segments a flow's page is thought to reach."""
@@ -96,22 +95,25 @@ def page(tx: Tx, query: SegmentQuery) -> SegmentPage:
     """A page of segments with their objects, and the flow's row."""
     found = with_span(tx, query.flow_id)
     if found is None:
-        return SegmentPage(None, [], False)
+        return SegmentPage(None)
     flow, span = found
     if not visible(query.view, flow.classes):
-        return SegmentPage(flow, [], False)
+        return SegmentPage(flow)
     wanted = query.limit + 1
     records = _ordered(tx, query, span, wanted)
-    objects = vast_objects.get_many(tx, [id for record in records[: query.limit] for id in record[2:4] if id])
+    shown = records[: query.limit]
+    objects = vast_objects.get_many(tx, [id for record in shown for id in record[1:3] if id])
     missing = {row.init_object_id for row in objects.values() if row.init_object_id} - objects.keys()
     # A segment names the init object it was registered with; few objects ever change theirs.
     objects |= vast_objects.get_many(tx, [id for id in missing if id])
-    rows = []
-    for start, stop, object_id, _, document in records[: query.limit]:
-        row = objects[object_id]
-        init = None if row.init_object_id is None else objects.get(row.init_object_id)
-        rows.append(SegmentRow(start, stop, document, row, init))
-    return SegmentPage(flow, rows, len(records) > query.limit)
+    return SegmentPage(
+        flow,
+        len(records) > query.limit,
+        [record[0] for record in shown],
+        [record[3] for record in shown],
+        [objects[record[1]] for record in shown],
+        objects,
+    )
 
 
 def _ordered(tx: Tx, query: SegmentQuery, span: Span, wanted: int) -> list[Any]:

@@ -210,7 +210,7 @@ class KeyRoutes:
         url = media.get_url(
             instance.key, version=instance.version, now_s=now_s, content_type=row.content_type
         )
-        self._keys.accesses.add(row.object.id, 1)
+        self._keys.accesses.add((row.object.id,))
         headers = [(b"location", url.encode()), (b"cache-control", b"no-store")]
         return await _send(send, 307, headers, b"")
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from store.core import Store
-from store.http import Facts, Request, Response, read_position
+from store.http import Facts, Request, Response, array, read_position
 from store.metadata.query import Query, Sort, position
 from store.metadata.rows import Kind, Row
 from store.models.common import format_time
@@ -35,7 +35,7 @@ async def listing(store: Store, request: Request, query: Query) -> Response:
     for row in rows:
         if row.related:
             related |= row.related
-    body = b"[" + b",".join([body_of(row) for row in rows]) + b"]"
+    body = array(map(body_of, rows))
     return Response(
         200, paging.headers(limit, len(rows), last, reverse=reverse), body, Facts(related=related)
     )

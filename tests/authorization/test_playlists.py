@@ -41,13 +41,16 @@ async def test_17_nothing_is_signed_of_what_is_hidden(proxy: Proxy, monkeypatch:
     hidden = await proxy.flow(["v"])
     await proxy.segment(hidden["id"])
     written: list[object] = []
-    write = UrlWriter.write
 
-    def noted(writer: UrlWriter, *given: Any) -> bytes:
-        written.append(given)
-        return write(writer, *given)
+    def noting(write: Any) -> Any:
+        def noted(writer: UrlWriter, given: Any) -> Any:
+            written.append(given)
+            return write(writer, given)
 
-    monkeypatch.setattr(UrlWriter, "write", noted)
+        return noted
+
+    for name in ("write", "write_all"):
+        monkeypatch.setattr(UrlWriter, name, noting(getattr(UrlWriter, name)))
     for suffix in ("segments", "hls.m3u8"):
         assert (await proxy.call("attacker", "GET", f"/flows/{hidden['id']}/{suffix}")).status_code == 404
     assert not written

@@ -122,7 +122,7 @@ async def segments(folder: Path) -> list[Result]:
     base: dict[str, float] = {}
 
     def page(connection: sqlite3.Connection, query: SegmentQuery, cache: Cache | None) -> float:
-        return cpu_us(lambda: sqlite_segments.page(connection, query, cache or Cache()), 20)
+        return cpu_us(lambda: sqlite_segments.page(connection, query, cache or Cache(), None), 20)
 
     for count in SIZES:
         path = folder / f"segments {count}"

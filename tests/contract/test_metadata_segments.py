@@ -176,7 +176,7 @@ async def _walk(store: Metadata, query: SegmentQuery) -> list[tuple[int, int, st
 
 async def test_an_unknown_flow_has_no_segments(metadata: Database) -> None:
     store = await metadata.fresh()
-    assert await store.segments(SegmentQuery("absent", 10)) == SegmentPage(None, [], False)
+    assert await store.segments(SegmentQuery("absent", 10)) == SegmentPage(None)
     assert await store.timerange("absent", ETERNITY) is None
     assert await store.delete_segments(deleting("absent")) == DeletedSegments(0, None, None, False)
     with pytest.raises(Stale):
@@ -193,7 +193,7 @@ async def test_a_flow_that_is_not_seen_shows_no_segments(metadata: Database) -> 
     await store.add_segments(adding(row, segment("o", 0, 5)))
     row = await get(store, "flow")
     for hiding in (view(), view("b"), view("a", deny=["a"])):
-        assert await store.segments(SegmentQuery("flow", 10, view=hiding)) == SegmentPage(row, [], False)
+        assert await store.segments(SegmentQuery("flow", 10, view=hiding)) == SegmentPage(row)
     for seeing in (view("a"), View(True, frozenset(), frozenset()), None):
         assert len((await store.segments(SegmentQuery("flow", 10, view=seeing))).rows) == 1
 

@@ -14,7 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from store import errors
-from store.metadata import sqlite_page, sqlite_reader, sqlite_scan, sqlite_segments, sqlite_writer
+from store.metadata import (
+    sqlite_objects,
+    sqlite_page,
+    sqlite_reader,
+    sqlite_scan,
+    sqlite_segments,
+    sqlite_writer,
+)
 from store.metadata.query import Position, Query, SegmentQuery, Sort
 from store.metadata.rows import Change, Event, Kind, Ref
 from store.metadata.sqlite import Sqlite, open_sqlite
@@ -30,6 +37,7 @@ from tests.contract.metadata_support import (
     adding,
     flow,
     get,
+    media_object,
     new_flow,
     put,
     put_all,
@@ -217,7 +225,7 @@ async def test_the_cost_of_segments_does_not_grow_with_the_flow(database: Databa
         await database.close()
 
     def read(connection: sqlite3.Connection, query: SegmentQuery) -> object:
-        return sqlite_segments.page(connection, query, Cache())
+        return sqlite_segments.page(connection, query, Cache(), None)
 
     reads: list[Callable[[sqlite3.Connection], object]] = [
         lambda c: read(c, SegmentQuery("flow", 100)),
@@ -230,6 +238,27 @@ async def test_the_cost_of_segments_does_not_grow_with_the_flow(database: Databa
     ]
     costs = [tuple(steps(path, each) for path in paths) for each in reads]
     assert [cost for cost in costs if cost[1] > 1.3 * cost[0] + 20] == []
+
+
+async def test_pages_are_the_same_however_few_objects_are_kept(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_objects, "CACHED", 3)
+    store = await database.fresh()
+    row = await new_flow(store)
+    await store.allocate([media_object("init")], row.ref, row.version, None)
+    objects = [(f"o{n % 4}", "init" if n % 4 == 1 else None) for n in range(12)]
+    await store.add_segments(
+        adding(row, *(segment(id, n, n + 1, init_object_id=init) for n, (id, init) in enumerate(objects)))
+    )
+    for reverse in (False, True):
+        for after_ns in (None, 3, 7, 2, 9, None):
+            query = SegmentQuery("flow", 5, reverse=reverse, after_ns=after_ns)
+            (found,) = {tuple((await store.segments(query)).rows) for _ in range(2)}
+            held = await store.objects(["init", *(id for id, _ in objects)])
+            for each in found:
+                id, init = objects[each.start_ns]
+                assert (each.object, each.init_object) == (held[id], None if init is None else held[init])
 
 
 async def test_a_newer_schema_is_refused(tmp_path: Path) -> None:

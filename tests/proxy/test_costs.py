@@ -6,6 +6,7 @@ import asyncio
 import gc
 import sqlite3
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from store.media.signing import Signer
 from store.metadata import sqlite_insert, sqlite_page, sqlite_reader, sqlite_rows, sqlite_writer
 from store.metadata.rows import Row
 from store.metadata.sqlite_schema import connect
+from store.routes import segments
 from tests.proxy.support import Proxy, running
 
 SEGMENTS = 30
@@ -213,6 +215,31 @@ async def test_a_page_signs_each_object_once_and_the_next_reader_none(
     signed.clear()
     await proxy.made("colleague", "GET", path)
     assert signed == []
+
+
+async def test_others_have_their_turn_while_a_page_is_signed(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"{await with_segments(proxy)}/segments?limit={SEGMENTS}&presigned=true"
+    turn, turns = 0, []
+    plain = Signer.sign
+
+    def sign(self: Signer, *given: Any, **said: Any) -> str:
+        turns.append(turn)
+        return plain(self, *given, **said)
+
+    async def others() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(Signer, "sign", sign)
+    monkeypatch.setattr(segments, "AT_ONCE", SEGMENTS // 3)
+    beside = asyncio.create_task(others())
+    await proxy.made("attacker", "GET", path)
+    beside.cancel()
+    assert sorted(Counter(turns).values()) == [SEGMENTS // 3] * 3
 
 
 async def test_a_page_without_urls_signs_nothing(proxy: Proxy, signed: list[str]) -> None:

@@ -65,9 +65,9 @@ async def test_counts_outlive_an_outage_and_take_bounded_memory() -> None:
     accesses, metadata = Accesses(most=2), Flaky()
     given: Any = metadata
     for name in ("a", "b", "a", "c"):
-        accesses.add(name, 1)
+        accesses.add((name,))
     await accesses.flush(given, 0)
-    accesses.add("b", 1)
+    accesses.add(("b",))
     metadata.up = True
     await accesses.flush(given, 0)
     assert metadata.counts == {"a": 2, "b": 2}

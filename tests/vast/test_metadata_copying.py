@@ -91,7 +91,8 @@ async def _seen(store: Metadata) -> list[Any]:
         found.append(await walk(store, Query(Kind.FLOW, view("a"), 5, timerange=within)))
     found.append(await walk(store, Query(Kind.FLOW, view("b"), 5, tags=(("n", frozenset("1")),))))
     for n in range(FLOWS):
-        found.append(await store.segments(SegmentQuery(f"f{n:03}", 100)))
+        page = await store.segments(SegmentQuery(f"f{n:03}", 100))
+        found.append((page.flow, page.rows, page.more))
         found.append(await store.timerange(f"f{n:03}", ETERNITY))
     for id in ("o1", "o20", "init"):
         found.append(await store.object_page(id, Query(Kind.FLOW, view("a"), 5), None))
