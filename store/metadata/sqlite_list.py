@@ -25,6 +25,9 @@ SORT_COLUMN: Final = {
     Sort.URL: "sort_text",
 }
 
+HEAD: Final = f"r.version, r.id, {RELATED}, r.segments_updated_ns"
+"""A row's version, and what changes without it."""
+
 _HAS = """EXISTS (SELECT 1 FROM terms t
     WHERE t.kind = {1}.kind AND t.id = {1}.id AND t.facet = ? AND t.value {0})"""
 _HAS_NOT = f"NOT {_HAS}"
@@ -171,7 +174,7 @@ def joined(conditions: Iterable[Condition]) -> Condition:
 def versions_sql(passes: Condition) -> str:
     """Of candidates, the versions of those that pass, with what changes without them. Parameters as of
     `fetch_sql`."""
-    return f"""SELECT r.version, r.id, {RELATED}, r.segments_updated_ns FROM json_each(?) w
+    return f"""SELECT {HEAD} FROM json_each(?) w
         CROSS JOIN resources r ON r.kind = ? AND r.id = w.value{passes.sql}"""
 
 

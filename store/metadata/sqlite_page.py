@@ -14,6 +14,7 @@ from typing import Final
 from store.metadata.query import Position, Query, Sort, sort_key
 from store.metadata.rows import Row
 from store.metadata.sqlite_list import (
+    HEAD,
     SORT_COLUMN,
     Condition,
     Facet,
@@ -29,8 +30,8 @@ from store.metadata.sqlite_list import (
     visible,
 )
 from store.metadata.sqlite_objects import json_array
-from store.metadata.sqlite_rows import at_present, classes_of, row_of
-from store.metadata.sqlite_scan import Walk, by_facet, by_sort, key_of
+from store.metadata.sqlite_rows import Record, at_present, classes_of, row_of
+from store.metadata.sqlite_scan import Walk, along, by_facet, by_sort, key_of
 from store.view import View
 
 SMALL: Final = 500
@@ -142,6 +143,9 @@ def _rows(reading: Reading, query: Query, plan: Plan) -> list[Row]:
         candidates = by_sort(connection, walk, query.sort, query.after)
         return _fill(reading, walk, candidates, others, view)
     if query.sort is Sort.CREATED:
+        if view is None and not left and len(way.values) == 1:
+            heads = along(connection, walk, way, query.after, HEAD)
+            return [row for row, _ in _of_heads(reading, walk.kind, heads, None)]
         candidates = by_facet(connection, walk, way, query.after)
         return _fill(reading, walk, candidates, others, view)
     everything = joined((*plan.conditions, *map(condition_of, plan.facets)))
@@ -231,9 +235,15 @@ def _fetch(
     reading: Reading, kind: str, ids: Sequence[str], passes: Condition, view: View | None
 ) -> Iterator[tuple[Row, str | None]]:
     """Of candidates the rows that pass and are seen, each with its text to sort by."""
-    connection = reading.connection
-    heads = connection.execute(versions_sql(passes), (json_array(ids), kind, *passes.values)).fetchall()
-    found = reading.seen.rows(connection, kind, {head[0]: head[1] for head in heads})
+    values = (json_array(ids), kind, *passes.values)
+    return _of_heads(reading, kind, reading.connection.execute(versions_sql(passes), values).fetchall(), view)
+
+
+def _of_heads(
+    reading: Reading, kind: str, heads: Sequence[Record], view: View | None
+) -> Iterator[tuple[Row, str | None]]:
+    """The rows that were selected as `HEAD` and are seen, in their order, each with its text to sort by."""
+    found = reading.seen.rows(reading.connection, kind, {head[0]: head[1] for head in heads})
     for version, _, related, segments_updated_ns in heads:
         row, text = found[version]
         if view is None or view.sees(row.classes):

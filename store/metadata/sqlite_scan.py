@@ -10,6 +10,7 @@ from typing import Final
 
 from store.metadata.query import Position, Sort
 from store.metadata.sqlite_list import SORT_COLUMN, Facet
+from store.metadata.sqlite_rows import Record
 from store.timerange import MAX_NS, MIN_NS
 
 Key = tuple[int | str | bytes, str]
@@ -134,6 +135,19 @@ def by_facet(
             last = key
         if ids:
             yield ids
+
+
+def along(
+    connection: sqlite3.Connection, walk: Walk, facet: Facet, after: Position | None, columns: str
+) -> list[Record]:
+    """Columns of the resources `r`, as many as are wanted, that the one value of a facet finds, newest first:
+    by one statement, which spares looking for each of the ids by itself."""
+    start = (_LAST_RANK if walk.reverse else _FIRST_RANK) if after is None else key_of(Sort.CREATED, after)
+    comparison, order = ("<", "DESC") if walk.reverse else (">", "ASC")
+    sql = f"""SELECT {columns} FROM terms t CROSS JOIN resources r ON r.kind = t.kind AND r.id = t.id
+        WHERE t.kind = ? AND t.facet = ? AND t.value = ? AND (t.rank, t.id) {comparison} (?, ?)
+        ORDER BY t.rank {order}, t.id {order} LIMIT ?"""
+    return connection.execute(sql, (walk.kind, facet.name, facet.values[0], *start, walk.wanted)).fetchall()
 
 
 def _due(walk: Walk, pending: list[Key], waiting: list[_Stream]) -> tuple[list[Key], list[Key]]:
