@@ -105,9 +105,8 @@ class Files:
         def work(part: Sequence[str]) -> list[tuple[str, T]]:
             return [(key, call(key)) for key in part]
 
-        parts = (keys[first::_PARTS] for first in range(min(_PARTS, len(keys))))
-        found = await asyncio.gather(*(self.run(work, part) for part in parts))
-        return [pair for part in found for pair in part]
+        started = [self._submit(work, keys[first::_PARTS]) for first in range(min(_PARTS, len(keys)))]
+        return [pair for part in started for pair in await self._arrived(part)]
 
     @contextlib.asynccontextmanager
     async def opened(self, key: str) -> AsyncIterator[Opened]:

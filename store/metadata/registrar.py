@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -51,11 +50,13 @@ class Registrar:
         self.accepted.append(segment)
         return None
 
-    def uses(self) -> Counter[str]:
+    def uses(self) -> dict[str, int]:
         """How many of the accepted segments use each object, directly or as the init object of theirs."""
-        uses = Counter(segment.object_id for segment in self.accepted)
-        for object_id, count in list(uses.items()):
-            init_id = self.objects[object_id].init_object_id
+        uses: dict[str, int] = {}
+        for segment in self.accepted:
+            id = segment.object_id
+            uses[id] = uses.get(id, 0) + 1
+            init_id = self.objects[id].init_object_id
             if init_id is not None:
-                uses[init_id] += count
+                uses[init_id] = uses.get(init_id, 0) + 1
         return uses

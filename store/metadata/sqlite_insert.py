@@ -18,14 +18,16 @@ def insert_rows(
     """Insert rows with values of all columns, in order; `on_conflict` is the clause of that name.
 
     A row that is refused raises and leaves those before it: for transactions that are undone as a whole.
+    Values that are exactly a `str`, `int` or `bytearray` are bound at once; for others, `bytes` and members
+    of enumerations among them, the sqlite3 module first looks for a way to adapt them: 0.4 us each.
     """
     # Before each statement the writer takes turns with the event loop: many of them may take long.
-    first = 0
+    first, left = 0, len(rows)
     for size in SIZES:
-        while len(rows) - first >= size:
+        while left >= size:
             some = rows[first : first + size]
             connection.execute(_statement(table, len(some[0]), size, on_conflict), [*chain(*some)])
-            first += size
+            first, left = first + size, left - size
 
 
 @lru_cache(maxsize=64)

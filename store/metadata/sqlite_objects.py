@@ -96,7 +96,9 @@ def refuse_nul(texts: Iterable[str | int | None]) -> None:
 def load(connection: sqlite3.Connection, ids: Iterable[str]) -> dict[str, Held]:
     """The objects that exist among `ids`."""
     records = connection.execute(_BY_ID, (json_array(ids),))
-    return {record[1]: Held(record[0], object_of(*record[1:])) for record in records}
+    # As in `object_of`: without the constructor of a named tuple.
+    made = tuple.__new__
+    return {record[1]: made(Held, (record[0], object_of(*record[1:]))) for record in records}
 
 
 def save(
@@ -126,8 +128,8 @@ def save(
     changed: list[Record] = []
     for version, row in enumerate(rows, first_version):
         init = None if row.init_object_id is None else numbers[row.init_object_id]
-        # SQLite's module takes a plain string at once, and looks for a way to adapt one of an enumeration.
-        values = (version, str(row.role), row.flow_id, row.created_ns, init, object_document(row))
+        document = bytearray(object_document(row))
+        values = (version, str(row.role), row.flow_id, row.created_ns, init, document)
         (changed if row.id in known else fresh).append((numbers[row.id], row.id, *values))
     insert_rows(connection, "objects", fresh)
     insert_rows(connection, "objects", changed, _OVERWRITE)
@@ -180,7 +182,7 @@ def _move_init(connection: sqlite3.Connection, number: int, old: int | None, new
         suspect(connection, [old])
 
 
-def count_uses(connection: sqlite3.Connection, uses: Uses) -> None:
+def count_uses(connection: sqlite3.Connection, uses: Mapping[tuple[int, str], int]) -> None:
     """Add to the counts of uses; an object without any left in a flow may be garbage."""
     more = [(*pair, count) for pair, count in uses.items() if count > 0]
     fewer = [(count, *pair) for pair, count in uses.items() if count < 0]

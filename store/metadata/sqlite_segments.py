@@ -135,10 +135,9 @@ def registrar(connection: sqlite3.Connection, request: AddSegments) -> tuple[Reg
     return Registrar(judge, objects, taken), held
 
 
-def uses(flow_id: str, registrar: Registrar, numbers: Mapping[str, int]) -> Uses:
+def uses(flow_id: str, registrar: Registrar, numbers: Mapping[str, int]) -> dict[tuple[int, str], int]:
     """By how much the accepted segments use objects. `numbers`: by object id."""
-    counts = registrar.uses()
-    return Counter({(numbers[id], flow_id): count for id, count in counts.items()})
+    return {(numbers[id], flow_id): count for id, count in registrar.uses().items()}
 
 
 def _storable(judge: Judge) -> Judge:
@@ -166,7 +165,10 @@ def insert(
     insert_rows(
         connection,
         "segments",
-        [(flow_id, s.start_ns, s.stop_ns, numbers[s.object_id], s.timerange, s.document) for s in segments],
+        [
+            (flow_id, s.start_ns, s.stop_ns, numbers[s.object_id], s.timerange, bytearray(s.document))
+            for s in segments
+        ],
     )
 
 
