@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from store.errors import Error
 from store.metadata.keys import DeleteKey, KeyQuery, KeyRow, PutKey
@@ -40,8 +40,7 @@ class Stale(Exception):
     """A row that a write was computed from has changed: read again and repeat. Never reaches a caller."""
 
 
-@dataclass(frozen=True, slots=True)
-class Registration:
+class Registration(NamedTuple):
     """What a judge found of one new segment: the objects as they are to be after it.
 
     `object` replaces (or creates) the object's row, `init_object` that of its init object; each is None

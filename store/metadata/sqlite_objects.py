@@ -117,8 +117,7 @@ def save(
     for version, row in enumerate(rows, first_version):
         numbers.setdefault(row.id, version)
     inits = {row.init_object_id for row in rows if row.init_object_id is not None}
-    before = [known[row.id].row.init_object_id for row in rows if row.id in known]
-    left = {init_object_id for init_object_id in before if init_object_id is not None}
+    left = {id for held in known.values() if (id := held.row.init_object_id) is not None}
     unknown = (inits | left) - numbers.keys()
     if unknown:
         numbers |= {id: held.number for id, held in load(connection, unknown).items()}

@@ -131,7 +131,7 @@ def registrar(connection: sqlite3.Connection, request: AddSegments) -> tuple[Reg
     def taken(start_ns: int, stop_ns: int) -> bool:
         return not clear and occupied(connection, request.flow_id, start_ns, stop_ns)
 
-    judge = _storable(request.judge) if any(NUL in id for id in named) else request.judge
+    judge = _storable(request.judge) if NUL in "".join(named) else request.judge
     return Registrar(judge, objects, taken), held
 
 
