@@ -5,8 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -55,3 +59,66 @@ class Threads:
         self._pool.shutdown(wait=False)
         if self._running:
             await asyncio.to_thread(concurrent.futures.wait, self._running.copy(), within_s)
+
+
+class Crew:
+    """So many threads for the short blocking calls of one event loop, made as they are needed.
+
+    A call takes half the time here that it takes an executor: what came of it is handed to its future, with
+    no other future and no lock between.
+    """
+
+    def __init__(self, count: int, name: str) -> None:
+        self._most = count
+        self._name = name
+        self._calls: SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._pending = 0
+        self._closed = False
+
+    def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+        """What the call returns, or raises. It is made also where nobody waits for it any more. Raises
+        `Closed`."""
+        if self._closed:
+            raise Closed
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._pending += 1
+        if self._pending > len(self._threads) < self._most:
+            name = f"{self._name}_{len(self._threads)}"
+            self._threads.append(threading.Thread(target=self._work, name=name, daemon=True))
+            self._threads[-1].start()
+        self._calls.put((partial(call, *args, **kwargs), future))
+        return future
+
+    async def close(self) -> None:
+        """Take no more calls, and finish those there are."""
+        self._closed = True
+        for _ in self._threads:
+            self._calls.put(None)
+        await asyncio.to_thread(self._join)
+
+    def _join(self) -> None:
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        while (taken := self._calls.get()) is not None:
+            call, future = taken
+            result, error = None, None
+            try:
+                result = call()
+            # Whatever it raises is its caller's.
+            except Exception as exc:
+                error = exc
+            # A loop that was closed meanwhile has nobody who waits.
+            with contextlib.suppress(RuntimeError):
+                future.get_loop().call_soon_threadsafe(self._settle, future, result, error)
+
+    def _settle(self, future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
+        self._pending -= 1
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
 from store.core import Store
 from store.domain.collections import flow_ref
@@ -27,9 +25,8 @@ from store.streams.records import HOT_HEADER_BYTES, Head
 from store.streams.sealed import Sealed
 from store.streams.sealing import Sealer
 from store.streams.shared import SharedLog
+from store.threads import Crew
 
-P = ParamSpec("P")
-T = TypeVar("T")
 THREADS = 8
 POLL_S = 0.02
 """How late the entries of another process are seen."""
@@ -82,7 +79,7 @@ class Streams:
         self._sealer = Sealer(store.metadata, store.backends, options.backend_id, store.now_ns, store.new_id)
         self._open: dict[tuple[str, int], _Open] = {}
         self._opening: dict[tuple[str, int], asyncio.Task[Log]] = {}
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="streams")
+        self._threads = Crew(THREADS, "streams")
         self._tasks: list[asyncio.Task[None]] = []
         self._work = asyncio.Event()
         self._swept = 0
@@ -104,7 +101,7 @@ class Streams:
         for each in self._open.values():
             await each.log.close()
         self._open.clear()
-        await asyncio.to_thread(self._pool.shutdown)
+        await self._threads.close()
 
     def backlog(self) -> tuple[int, int]:
         """How many logs are open here, and how many files wait to be sealed of the one with the most."""
@@ -198,7 +195,7 @@ class Streams:
     async def _has_log(self, stream: Stream) -> bool:
         if self._options.shared or stream.key in self._open:
             return True
-        return await self._run((self._options.folder / folder_name(stream)).exists)
+        return await self._threads.run((self._options.folder / folder_name(stream)).exists)
 
     def is_gone(self, stream: Stream) -> bool:
         """Whether a stream is known to have been deleted."""
@@ -237,16 +234,13 @@ class Streams:
             await shared.refresh()
             return shared
         folder = HotFolder(self._options.folder / folder_name(stream), self._options.sizes)
-        log = HotLog(folder, self._run, self._store.now_ns)
+        log = HotLog(folder, self._threads.run, self._store.now_ns)
 
         async def first() -> Head:
             return await self._sealed.last_head(stream.flow_id) or Head(0, 0, 0)
 
         await log.open(first)
         return log
-
-    def _run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
-        return asyncio.get_running_loop().run_in_executor(self._pool, lambda: call(*args, **kwargs))
 
     async def _poll(self) -> None:
         """Look for what other processes append, where somebody waits for it."""
@@ -335,7 +329,7 @@ class Streams:
         """Take care of what dead processes left, and of streams whose flow has gone."""
         while True:
             with _logged("looking for hot logs"):
-                found = await self._run(self._folders)
+                found = await self._threads.run(self._folders)
                 for key, is_hot in found.items():
                     if is_hot and key not in self._open:
                         await self._adopt(*key)
@@ -365,7 +359,7 @@ class Streams:
             row = rows.get(flow_ref(flow_id))
             if (row is None or row.created_ns != created_ns) and (flow_id, created_ns) not in self._open:
                 stream = Stream(flow_id, flow_id, created_ns, self._options.retention)
-                await self._run(
+                await self._threads.run(
                     HotFolder(self._options.folder / folder_name(stream), self._options.sizes).remove
                 )
 

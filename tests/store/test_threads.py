@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from store.threads import Closed, Late, Threads
+from store.threads import Closed, Crew, Late, Threads
 
 
 async def test_a_call_gives_what_it_returns_or_raises() -> None:
@@ -67,3 +67,36 @@ async def test_a_caller_who_goes_away_takes_along_what_has_not_begun() -> None:
     await first
     await threads.close(30)
     assert done == []
+
+
+async def test_a_crew_gives_what_a_call_returns_or_raises() -> None:
+    crew = Crew(2, "test")
+
+    def fail() -> None:
+        raise KeyError("x")
+
+    assert await crew.run(divmod, 7, 2) == (3, 1)
+    with pytest.raises(KeyError):
+        await crew.run(fail)
+    assert await crew.run(divmod, 9, 2) == (4, 1)
+    await crew.close()
+    with pytest.raises(Closed):
+        crew.run(divmod, 1, 1)
+
+
+async def test_a_crew_makes_as_many_calls_at_once_as_it_has_threads() -> None:
+    crew, together = Crew(3, "test"), threading.Barrier(3)
+    await asyncio.gather(*(crew.run(together.wait, 30) for _ in range(3)))
+    await crew.close()
+
+
+async def test_a_crew_finishes_what_waits_when_it_closes_though_nobody_asks_for_it() -> None:
+    crew, go, done = Crew(1, "test"), threading.Event(), list[int]()
+    first = crew.run(go.wait, 30)
+    rest = [crew.run(done.append, number) for number in range(3)]
+    rest[1].cancel()
+    closing = asyncio.create_task(crew.close())
+    go.set()
+    await closing
+    assert done == [0, 1, 2]
+    assert await first and await rest[0] is None and rest[1].cancelled() and await rest[2] is None
