@@ -1,4 +1,5 @@
-"""What an answer is sent by: its head goes out together with the first bytes of its body.
+"""What answers and messages are sent by: a head goes out together with the first bytes of its body, and what
+a WebSocket is sent in one turn of the loop goes out together.
 
 Two writes are two system calls here, and where the client waits they wake it twice.
 """
@@ -7,6 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
+
+GATHERED_BYTES = 64 << 10
+"""How much waits for the end of the loop's turn at most."""
 
 
 class Joining:
@@ -58,3 +63,53 @@ class Joining:
     def is_closing(self) -> bool:
         """As `asyncio.BaseTransport.is_closing`."""
         return self._transport.is_closing()
+
+
+class Gathering:
+    """A WebSocket's way out, in place of its transport. What is written in one turn of the loop goes out at
+    the end of the turn; much of it at once, so that whoever writes without a pause learns that the other side
+    takes nothing."""
+
+    __slots__ = ("_bytes", "_loop", "_transport", "_waiting")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._waiting: list[bytes] = []
+        self._bytes = 0
+
+    def write(self, data: bytes) -> None:
+        """As `asyncio.WriteTransport.write`."""
+        if not self._waiting:
+            self._loop.call_soon(self.flush)
+        self._waiting.append(data)
+        self._bytes += len(data)
+        if self._bytes >= GATHERED_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what waits."""
+        waiting, self._waiting, self._bytes = self._waiting, [], 0
+        if waiting and not self._transport.is_closing():
+            self._transport.writelines(waiting)
+
+    def close(self) -> None:
+        """As `asyncio.Transport.close`, with nothing lost."""
+        self.flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """As `asyncio.BaseTransport.is_closing`."""
+        return self._transport.is_closing()
+
+    def pause_reading(self) -> None:
+        """As `asyncio.ReadTransport.pause_reading`."""
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """As `asyncio.ReadTransport.resume_reading`."""
+        self._transport.resume_reading()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """As `asyncio.BaseTransport.get_extra_info`."""
+        return self._transport.get_extra_info(name, default)

@@ -16,8 +16,6 @@ from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.http11 import Request
 
 from store.asgi import App
 from store.connections import waiting_at
@@ -26,6 +24,7 @@ from store.lingering import Lingering
 from store.sending import Joining
 from store.serving import LimitSettings, StopSettings
 from store.tls import Certificates, InvalidCertificate, tls_of
+from store.websocket import QuietWebSocket
 
 HEADER_TIMEOUT_S = 20
 KEEP_ALIVE_S = 75
@@ -34,8 +33,6 @@ LINGER_S = 0.3
 """For so long after it stopped a server waits for requests that were on their way to it."""
 CLOSE = (b"connection", b"close")
 MAX_MESSAGE_BYTES = 16 << 20
-_quiet = logging.getLogger("store.websocket")
-_quiet.setLevel(logging.WARNING)
 _log = logging.getLogger(__name__)
 
 
@@ -236,26 +233,12 @@ class StrictProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-class QuietWebSocket(WebSocketsSansIOProtocol):
-    """A WebSocket whose URL, and a token in it, is not logged. Its connection was counted as one of HTTP."""
+class CountedWebSocket(QuietWebSocket):
+    """A WebSocket, whose connection was counted as one of HTTP."""
 
     def __init__(self, config: ServerConfig, *args: Any, **kwargs: Any) -> None:
         super().__init__(config, *args, **kwargs)
-        self.logger = _quiet
         self._lines = config.lines
-
-    def handle_connect(self, event: Request) -> None:
-        """The handshake is whole: let the application know the client's certificate, as over HTTP."""
-        super().handle_connect(event)
-        tls = tls_of(self.transport)
-        if tls is not None and not self.close_sent:
-            self.scope["extensions"] |= {"tls": tls}
-
-    async def send(self, message: Any) -> None:
-        """A handshake that was answered as a plain request is over; uvicorn would log that as a failure."""
-        await super().send(message)
-        if message["type"] == "websocket.http.response.body" and self.close_sent:
-            self.handshake_complete = True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone."""
@@ -386,7 +369,7 @@ def _config(
         port=port,
         http=StrictProtocol,
         loop="uvloop",
-        ws=QuietWebSocket,
+        ws=CountedWebSocket,
         ws_max_size=MAX_MESSAGE_BYTES,
         ws_per_message_deflate=False,
         lifespan="on",

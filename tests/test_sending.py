@@ -7,7 +7,7 @@ import socket
 from collections.abc import Sequence
 from typing import cast
 
-from store.sending import Joining
+from store.sending import GATHERED_BYTES, Gathering, Joining
 
 
 class Wire:
@@ -114,3 +114,38 @@ async def test_what_comes_too_late_is_no_failure() -> None:
         out.end()
         there.setblocking(False)
         assert there.recv(1) == b""
+
+
+def gathering(wire: Wire) -> Gathering:
+    return Gathering(cast("asyncio.Transport", wire), asyncio.get_running_loop())
+
+
+async def test_messages_of_one_turn_of_the_loop_are_one_write() -> None:
+    wire = Wire()
+    out = gathering(wire)
+    for number in (b"1", b"2"):
+        out.write(b"header" + number)
+        out.write(b"data" + number)
+        assert len(wire.writes) == int(number) - 1
+        await asyncio.sleep(0)
+    assert wire.writes == [b"header1data1", b"header2data2"]
+
+
+async def test_much_goes_out_at_once() -> None:
+    wire, message = Wire(), bytes(GATHERED_BYTES // 2)
+    out = gathering(wire)
+    for _ in range(5):
+        out.write(message)
+    assert [len(write) for write in wire.writes] == [GATHERED_BYTES] * 2
+    await asyncio.sleep(0)
+    assert b"".join(wire.writes) == message * 5
+
+
+async def test_a_message_before_the_end_is_not_lost_and_one_behind_it_is_not_sent() -> None:
+    wire = Wire()
+    out = gathering(wire)
+    out.write(b"last")
+    out.close()
+    out.write(b"late")
+    await asyncio.sleep(0)
+    assert wire.writes == [b"last"] and out.is_closing()
