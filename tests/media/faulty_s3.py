@@ -134,7 +134,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.send(right[0], right[1], right[2], cut=fault.cut)
         elif not fault.reset:
             error = f"<Error><Code>{fault.code}</Code><Message>m</Message></Error>".encode()
-            self.send(fault.status, fault.headers, error if fault.body is None else fault.body)
+            # Unsaid, the next request on the connection may meet its end.
+            headers = {"Connection": "close", **fault.headers}
+            self.send(fault.status, headers, error if fault.body is None else fault.body)
         if fault.reset:
             # Close with RST instead of FIN.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
