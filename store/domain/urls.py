@@ -178,14 +178,13 @@ class UrlWriter:
                     now_s=self._now_s,
                     content_type=instance.content_type,
                 )
-                entries.append(b'{"url":"%b%b' % (url.encode(), place.signed_tail))
+                entries.append(b'{"url":"' + url.encode() + place.signed_tail)
             if self._shows_plain:
-                entries.append(
-                    b'{"url":"%b%b' % (place.media.plain_url(instance.key).encode(), place.plain_tail)
-                )
+                url = place.media.plain_url(instance.key)
+                entries.append(b'{"url":"' + url.encode() + place.plain_tail)
         if obj.urls:
             entries += [self._uncontrolled(u) for u in obj.urls if self._wanted.admits_uncontrolled(u.label)]
-        written = self._written[obj.version] = b"[%b]" % b",".join(entries), (obj.id,) * signed
+        written = self._written[obj.version] = b"[" + b",".join(entries) + b"]", (obj.id,) * signed
         self.fresh += 1
         return written
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Iterable
+from functools import lru_cache
 from typing import Protocol
 
 from store import errors
@@ -145,20 +146,23 @@ def answer_head(
     ]
     if isinstance(answer, Unchanged):
         return 304, headers, 0, 0
+    # What is no header value may be long, and is not remembered.
     if content_type is None or not is_header_value(content_type):
         content_type = _UNKNOWN_TYPE
     status, start, end = 200, 0, served.size_bytes
     if isinstance(answer, Part):
         status, start, end = 206, answer.start, answer.end
         headers.append((b"content-range", f"bytes {start}-{end - 1}/{served.size_bytes}".encode()))
-    headers += [
-        (b"content-type", content_type.encode("ascii")),
-        (b"content-disposition", b"inline" if _is_inline(content_type) else b"attachment"),
-        (b"content-length", str(end - start).encode()),
-    ]
+    headers += [*_typed(content_type), (b"content-length", str(end - start).encode())]
     return status, headers, start, end
 
 
-def _is_inline(content_type: str) -> bool:
+@lru_cache(maxsize=1024)
+def _typed(content_type: str) -> tuple[tuple[bytes, bytes], ...]:
+    """What is said of bytes of a type: the type, and whether browsers may show them."""
     essence = content_type.partition(";")[0].strip().lower()
-    return essence.startswith(_INLINE_FAMILIES) or essence in _INLINE_TYPES
+    is_inline = essence.startswith(_INLINE_FAMILIES) or essence in _INLINE_TYPES
+    return (
+        (b"content-type", content_type.encode("ascii")),
+        (b"content-disposition", b"inline" if is_inline else b"attachment"),
+    )

@@ -34,6 +34,8 @@ KEY_ROUTES: dict[str, dict[str, str]] = {
     },
 }
 """Every operation: template, method, name. HEAD is GET without a body."""
+_FIXED = {template.encode(): template for template in (HEALTH, OBJECTS)}
+_STEM = OBJECTS.encode() + b"/"
 JSON = (b"content-type", b"application/json")
 PAGE, PAGE_MOST = 100, 1000
 IDLE_S = 60.0
@@ -77,11 +79,9 @@ def find(raw_path: bytes) -> tuple[str, str] | None:
     """The template of a raw path and the key in it, None for no path of this API. Decoded once; a slash is
     like any other character of a key, and so is `..`. Raises `BadRequest`."""
     path = raw_path.removesuffix(b"/") if raw_path.count(b"/") == 3 else raw_path
-    for template in (HEALTH, OBJECTS):
-        if path == template.encode():
-            return template, ""
-    stem = OBJECTS.encode() + b"/"
-    return (OBJECT, decode(raw_path[len(stem) :])) if raw_path.startswith(stem) else None
+    if path in _FIXED:
+        return _FIXED[path], ""
+    return (OBJECT, decode(raw_path[len(_STEM) :])) if raw_path.startswith(_STEM) else None
 
 
 def error_body(status: int, message: str) -> bytes:
