@@ -101,6 +101,11 @@ class Metadata(Protocol):
         """The rows that exist among `refs`."""
         ...
 
+    async def row(self, ref: Ref, view: View | None) -> Row | None:
+        """One row, whether or not the view sees it; None where there is none. How long it takes depends on
+        what was asked before with this view alone: what others read is no quicker found to be there."""
+        ...
+
     async def page(self, query: Query) -> tuple[list[Row], bool]:
         """The rows of a listing in its order, at most `query.limit`, and whether more follow.
 

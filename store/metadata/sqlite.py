@@ -96,6 +96,12 @@ class Sqlite:
         read = self._readers.short if len(wanted) <= MANY_IDS else self._readers.long
         return await read(lambda connection: sqlite_rows.get_many(connection, wanted))
 
+    async def row(self, ref: Ref, view: View | None) -> Row | None:
+        """One row, kept for that view while nobody writes."""
+        return await self._readers.known(
+            (ref, view), lambda connection: sqlite_rows.get(connection, ref), sqlite_rows.is_small
+        )
+
     async def page(self, query: Query) -> tuple[list[Row], bool]:
         """The rows of a listing in its order, and whether more follow."""
         return await self._readers.short(lambda connection: sqlite_page.page(connection, query, self._seen))
@@ -199,7 +205,9 @@ class Sqlite:
 
     async def key(self, name: str) -> KeyRow | None:
         """A key with what it points to."""
-        row, more = await self._readers.short(lambda connection: sqlite_keys.get_inline(connection, name))
+        row, more = await self._readers.known(
+            name, lambda connection: sqlite_keys.get_inline(connection, name), sqlite_keys.is_small
+        )
         if not more:
             return row
         return await self._readers.short(lambda connection: sqlite_keys.get(connection, name))

@@ -9,7 +9,7 @@ from store.metadata import sqlite_objects
 from store.metadata.keys import DeleteKey, KeyQuery, KeyRow, PutKey
 from store.metadata.protocol import Stale
 from store.metadata.rows import ObjectRow, Reference, Role
-from store.metadata.sqlite_rows import next_versions
+from store.metadata.sqlite_rows import SMALL_BYTES, next_versions
 
 _GET: Final = """SELECT k.name, k.version, k.created_ns, k.size_bytes, k.content_type, k.data,
     (SELECT o.id FROM objects o WHERE o.number = k.object) FROM keys k WHERE k.name = ?"""
@@ -37,6 +37,12 @@ def get_inline(connection: sqlite3.Connection, name: str) -> tuple[KeyRow | None
     if found is None:
         return None, False
     return KeyRow._make((*found[:-1], None)), found[-1] is not None
+
+
+def is_small(found: tuple[KeyRow | None, bool]) -> bool:
+    """Whether a key may be kept by the thousand."""
+    row, _ = found
+    return row is None or row.data is None or len(row.data) <= SMALL_BYTES
 
 
 def _object(connection: sqlite3.Connection, object_id: str | None) -> ObjectRow | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 from store import errors
 from store.metadata.sqlite_schema import BUSY_S, connect
@@ -22,7 +22,12 @@ STRIDE: Final = 1_000
 BUDGET: Final = 100
 """Strides that a read on the event loop may take: about 2 ms. What takes longer is moved to a thread."""
 THREADS: Final = 4
+KEPT: Final = 1_024
+"""So many results of a connection are kept at most."""
 
+_STATE: Final = "PRAGMA data_version"
+"""A number that changes with each commit of any other connection."""
+_UNKNOWN: Final = object()
 _MOVES = (sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
@@ -34,6 +39,8 @@ class _Reader:
         self.connection.execute("PRAGMA query_only = ON")
         self._strides = 0
         self._is_closed = False
+        self._kept: dict[Hashable, object] = {}
+        self._kept_of = self._state = -1
         if budget is not None:
             limit = budget
 
@@ -50,12 +57,29 @@ class _Reader:
         """
         self._strides = 0
         if not self.connection.in_transaction:
+            self._state = -1
             self.connection.execute("BEGIN")
             asyncio.get_running_loop().call_soon(self._turn_over)
         return work(self.connection)
 
+    def known(self, key: Hashable, work: Work[T], is_small: Callable[[T], bool]) -> T:
+        """As `shared`, for what is asked again and again: the result is kept while nobody commits anything to
+        the database, which SQLite is asked once a turn. `key` names the question."""
+        if self._state < 0:
+            (self._state,) = self.shared(lambda connection: connection.execute(_STATE).fetchone())
+        if self._state != self._kept_of or len(self._kept) >= KEPT:
+            self._kept.clear()
+            self._kept_of = self._state
+        found = self._kept.get(key, _UNKNOWN)
+        if found is not _UNKNOWN:
+            return cast(T, found)
+        result = self.shared(work)
+        if is_small(result):
+            self._kept[key] = result
+        return result
+
     def _turn_over(self) -> None:
-        self._strides = 0
+        self._strides, self._state = 0, -1
         if not self._is_closed and self.connection.in_transaction:
             self.connection.execute("ROLLBACK")
 
@@ -94,8 +118,15 @@ class Readers:
         """The result of a read in one snapshot, which must be repeatable: on the event loop, and on a thread
         where it takes long or meets a lock. Raises `errors.Unavailable`, `errors.BadRequest`.
         """
+        return await self._short(lambda reader: reader.shared(work), work)
+
+    async def known(self, key: Hashable, work: Work[T], is_small: Callable[[T], bool]) -> T:
+        """As `short`. A small result is kept, by the name of the question, while nobody writes."""
+        return await self._short(lambda reader: reader.known(key, work, is_small), work)
+
+    async def _short(self, read: Callable[[_Reader], T], work: Work[T]) -> T:
         try:
-            return self._mine(BUDGET).shared(work)
+            return read(self._mine(BUDGET))
         except sqlite3.Error as exc:
             if primary(exc) not in _MOVES:
                 raise translated(exc) from exc

@@ -20,6 +20,8 @@ from store.metadata.tables import Columns, collection_of, columns_of, event_docu
 Term = tuple[str, str | int]
 Record = tuple[Any, ...]
 
+SMALL_BYTES: Final = 4_096
+SMALL_RELATED: Final = 32
 NONE: Final = 0
 """A term's value where a document has none: an integer, which no client can write."""
 CLASSES: Final = "tag.auth_classes"
@@ -90,6 +92,11 @@ def get(connection: sqlite3.Connection, ref: Ref) -> Row | None:
     # A plain string is taken at once; for one of an enumeration a way to adapt it would be looked for.
     found = connection.execute(_GET, (str(ref.kind), ref.id)).fetchone()
     return None if found is None else row_of(found)
+
+
+def is_small(row: Row | None) -> bool:
+    """Whether a row may be kept by the thousand."""
+    return row is None or (len(row.document) <= SMALL_BYTES and len(row.related) <= SMALL_RELATED)
 
 
 def get_many(connection: sqlite3.Connection, refs: Iterable[Ref]) -> dict[Ref, Row]:

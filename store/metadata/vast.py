@@ -135,6 +135,10 @@ class Vast:
         wanted = list(refs)
         return await self._read(lambda tx: vast_rows.get_many(tx, wanted)) if wanted else {}
 
+    async def row(self, ref: Ref, view: View | None) -> Row | None:
+        """One row; nothing is kept of it."""
+        return (await self.rows([ref])).get(ref)
+
     async def page(self, query: Query) -> tuple[list[Row], bool]:
         """The rows of a listing in its order, and whether more follow."""
         return await self._read(lambda tx: vast_list.page(tx, query))

@@ -24,6 +24,6 @@ async def get_deletions(store: Store, request: Request) -> Response:
 
 async def get_deletion(store: Store, request: Request) -> Response:
     """GET /flow-delete-requests/{request-id}; its facts are the classes that the flow had."""
-    row = await load_row(store, Kind.DELETION, request.params["request-id"])
+    row = await load_row(store, request, Kind.DELETION, request.params["request-id"])
     classes = frozenset(orjson.loads(row.private)["classes"]) if row.private else frozenset()
     return Response(200, [JSON], row.document, Facts(classes))

@@ -52,12 +52,12 @@ async def get_flow(store: Store, request: Request) -> Response:
     flow_id = request.params["flowId"]
     within = request.query.timerange("timerange") or ETERNITY
     wanted = request.query.flag("include_timerange")
-    row, ends = await load_row(store, Kind.FLOW, flow_id), None
+    row, ends = await load_row(store, request, Kind.FLOW, flow_id), None
     # Looking for segments of what is hidden would take time that tells of it.
     if wanted and not within.is_empty and visible(request.view, row.classes):
         ends = await store.metadata.timerange(flow_id, within)
         # The row comes last: whoever may read it now may read what was read before.
-        row = await load_row(store, Kind.FLOW, flow_id)
+        row = await load_row(store, request, Kind.FLOW, flow_id)
     body = body_of(row)
     if wanted:
         body = body[:-1] + b',"timerange":"' + _span(ends).encode() + b'"}'

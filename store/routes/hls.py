@@ -54,7 +54,7 @@ async def get_source_playlist(store: Store, request: Request) -> Response:
 async def _for_reader(store: Store, request: Request, ref: Ref, make: Make) -> Response:
     """What is made of a row, for who sees it. To others nothing is made, and a query that cannot be is not
     told: both would say that the row is there."""
-    row = await load_row(store, ref.kind, ref.id)
+    row = await load_row(store, request, ref.kind, ref.id)
     if not visible(request.view, row.classes):
         return absent("There is nothing to play here.", Facts(row.classes))
     try:
@@ -62,7 +62,7 @@ async def _for_reader(store: Store, request: Request, ref: Ref, make: Make) -> R
     except Error as exc:
         response = failure(exc, utc_now())
     # The row comes last, too: whoever may read it now may read what was read before.
-    response.facts = Facts((await load_row(store, ref.kind, ref.id)).classes)
+    response.facts = Facts((await load_row(store, request, ref.kind, ref.id)).classes)
     return response
 
 

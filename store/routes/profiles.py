@@ -30,7 +30,7 @@ async def get_profiles(store: Store, request: Request) -> Response:
 
 async def get_profile(store: Store, request: Request) -> Response:
     """GET /service/profiles/{profileId}"""
-    row = await load_row(store, Kind.PROFILE, request.params["profileId"])
+    row = await load_row(store, request, Kind.PROFILE, request.params["profileId"])
     return Response(200, [JSON], row.document, Facts(row.classes))
 
 

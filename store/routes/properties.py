@@ -26,10 +26,9 @@ class EditDocument(Protocol):
     async def __call__(self, store: Store, request: Request, apply: Apply) -> None: ...
 
 
-async def load_row(store: Store, kind: Kind, resource_id: str) -> Row:
+async def load_row(store: Store, request: Request, kind: Kind, resource_id: str) -> Row:
     """One row. Raises `NotFound`."""
-    ref = Ref(kind, resource_id)
-    row = (await store.metadata.rows([ref])).get(ref)
+    row = await store.metadata.row(Ref(kind, resource_id), request.view)
     if row is None:
         raise NotFound(f"No such {kind}.")
     return row
@@ -39,7 +38,7 @@ def get_property(kind: Kind, param: str, name: str, default: Any = MISSING) -> H
     """Reads one property; without a default an unset one is absent."""
 
     async def handler(store: Store, request: Request) -> Response:
-        row = await load_row(store, kind, request.params[param])
+        row = await load_row(store, request, kind, request.params[param])
         value = orjson.loads(row.document).get(name, default)
         facts = Facts(row.classes, row.related)
         if value is MISSING:
@@ -83,7 +82,7 @@ def get_tag(kind: Kind, param: str) -> Handler:
     """Reads one tag's value."""
 
     async def handler(store: Store, request: Request) -> Response:
-        row = await load_row(store, kind, request.params[param])
+        row = await load_row(store, request, kind, request.params[param])
         tags = orjson.loads(row.document).get("tags") or {}
         facts = Facts(row.classes, row.related)
         if request.params["name"] not in tags:

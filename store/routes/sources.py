@@ -36,7 +36,7 @@ async def get_sources(store: Store, request: Request) -> Response:
 
 async def get_source(store: Store, request: Request) -> Response:
     """GET /sources/{sourceId}"""
-    row = await load_row(store, Kind.SOURCE, request.params["sourceId"])
+    row = await load_row(store, request, Kind.SOURCE, request.params["sourceId"])
     return Response(200, [JSON], row.document, Facts(row.classes, row.related))
 
 

@@ -24,7 +24,7 @@ async def get_webhooks(store: Store, request: Request) -> Response:
 
 async def get_webhook(store: Store, request: Request) -> Response:
     """GET /service/webhooks/{webhookId}"""
-    row = await load_row(store, Kind.WEBHOOK, request.params["webhookId"])
+    row = await load_row(store, request, Kind.WEBHOOK, request.params["webhookId"])
     return Response(200, [JSON], row.document, Facts(row.classes))
 
 

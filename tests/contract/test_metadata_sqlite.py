@@ -18,12 +18,13 @@ from store.metadata import (
     sqlite_objects,
     sqlite_page,
     sqlite_reader,
+    sqlite_rows,
     sqlite_scan,
     sqlite_segments,
     sqlite_writer,
 )
 from store.metadata.query import Position, Query, SegmentQuery, Sort
-from store.metadata.rows import Change, Event, Kind, Ref
+from store.metadata.rows import Change, Event, Kind, Ref, Row
 from store.metadata.sqlite import Sqlite, open_sqlite
 from store.metadata.sqlite_insert import insert_rows
 from store.metadata.sqlite_objects import Cache
@@ -395,6 +396,66 @@ async def test_reads_of_one_turn_of_the_loop_are_of_one_state(database: Database
     assert (await store.rows([first.ref, second.ref])).keys() == {first.ref, second.ref}
     await asyncio.sleep(0)
     assert await store.rows([first.ref, second.ref]) == {}
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The ids of the rows that the database was asked for, one by one, from now on."""
+    found: list[str] = []
+    plain = sqlite_rows.get
+
+    def noted(connection: sqlite3.Connection, ref: Ref) -> Row | None:
+        found.append(ref.id)
+        return plain(connection, ref)
+
+    monkeypatch.setattr(sqlite_rows, "get", noted)
+    return found
+
+
+async def test_what_is_asked_again_is_read_again_only_after_a_commit(
+    database: Database, asked: list[str]
+) -> None:
+    store = await database.fresh()
+    await new_flow(store, "one")
+    asked.clear()
+    elsewhere = sqlite3.connect(database.place.removeprefix("sqlite:"), isolation_level=None)
+    for _ in range(3):
+        for _ in range(4):
+            await asyncio.sleep(0)
+            found = await store.row(Ref(Kind.FLOW, "one"), None)
+            assert found is not None
+            assert elsewhere.execute("SELECT document FROM resources").fetchall() == [(found.document,)]
+            assert await store.row(Ref(Kind.FLOW, "none"), None) is None
+        elsewhere.execute("UPDATE resources SET document = CAST(document || ' ' AS BLOB)")
+    elsewhere.close()
+    assert asked == ["one", "none"] * 3
+
+    await put_all(store, [put(flow("none"))])
+    assert await store.row(Ref(Kind.FLOW, "none"), None) is not None
+
+
+async def test_what_one_view_has_read_is_no_quicker_for_another(database: Database, asked: list[str]) -> None:
+    store = await database.fresh()
+    await new_flow(store, "one", "a")
+    for asking in (view("a"), view("b")):
+        for expected in (["one"], []):
+            asked.clear()
+            assert await store.row(Ref(Kind.FLOW, "one"), asking) is not None
+            assert asked == expected
+
+
+async def test_results_that_are_kept_are_bounded(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_reader, "KEPT", 4)
+    store = await database.fresh()
+    await put_all(store, [put(flow("long", description="x" * 5_000)), *(put(flow(f"{n}")) for n in range(9))])
+    reader = store._readers._mine(sqlite_reader.BUDGET)  # type: ignore[attr-defined]
+    await store.row(Ref(Kind.FLOW, "0"), None)
+    assert (Ref(Kind.FLOW, "0"), None) in reader._kept
+    for number in range(9):
+        for name in (f"{number}", "long"):
+            await store.row(Ref(Kind.FLOW, name), None)
+        assert len(reader._kept) <= 4
+        assert (Ref(Kind.FLOW, "long"), None) not in reader._kept
 
 
 async def test_a_write_is_seen_by_reads_that_come_after_it(database: Database) -> None:
