@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import secrets
+import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
@@ -340,7 +340,7 @@ def request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and 0 < len(value) <= 64 and _REQUEST_ID.issuperset(value):
             return str(value.decode("ascii"))
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()
 
 
 async def send_answer(

@@ -149,21 +149,18 @@ class Gate:
         call.decision.caller = sight.caller
         return sight
 
-    async def _timed(self, call: Call, asking: Awaitable[T]) -> T:
-        """What the store answers; the question and its time go into the decision."""
+    async def _timed(self, call: Call, asking: Awaitable[T], request: Request | None = None) -> T:
+        """What the store answers; how often it was asked, and its time, go into the decision."""
         decision, began_ns = call.decision, perf_counter_ns()
         decision.asked_ns = decision.asked_ns or began_ns
         try:
             return await asking
         finally:
-            decision.calls += 1
+            decision.calls += 1 if request is None else 1 + request.more_calls
             decision.store_ns += perf_counter_ns() - began_ns
 
-    async def _forward(self, call: Call, request: Request) -> Response:
-        try:
-            return await self._timed(call, self._upstream.call(request))
-        finally:
-            call.decision.calls += request.more_calls
+    def _forward(self, call: Call, request: Request) -> Awaitable[Response]:
+        return self._timed(call, self._upstream.call(request), request)
 
     def _look_up(
         self, call: Call, refs: Iterable[Ref], objects: Iterable[str], view: View | None

@@ -62,7 +62,7 @@ class _Reader:
             asyncio.get_running_loop().call_soon(self._turn_over)
         return work(self.connection)
 
-    def known(self, key: Hashable, work: Work[T], is_small: Callable[[T], bool]) -> T:
+    def known(self, work: Work[T], key: Hashable, is_small: Callable[[T], bool]) -> T:
         """As `shared`, for what is asked again and again: the result is kept while nobody commits anything to
         the database, which SQLite is asked once a turn. `key` names the question."""
         if self._state < 0:
@@ -118,15 +118,15 @@ class Readers:
         """The result of a read in one snapshot, which must be repeatable: on the event loop, and on a thread
         where it takes long or meets a lock. Raises `errors.Unavailable`, `errors.BadRequest`.
         """
-        return await self._short(lambda reader: reader.shared(work), work)
+        return await self._short(_Reader.shared, work)
 
     async def known(self, key: Hashable, work: Work[T], is_small: Callable[[T], bool]) -> T:
         """As `short`. A small result is kept, by the name of the question, while nobody writes."""
-        return await self._short(lambda reader: reader.known(key, work, is_small), work)
+        return await self._short(_Reader.known, work, key, is_small)
 
-    async def _short(self, read: Callable[[_Reader], T], work: Work[T]) -> T:
+    async def _short(self, read: Callable[..., T], work: Work[T], *rest: object) -> T:
         try:
-            return read(self._mine(BUDGET))
+            return read(self._mine(BUDGET), work, *rest)
         except sqlite3.Error as exc:
             if primary(exc) not in _MOVES:
                 raise translated(exc) from exc

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 from store.core import Store
 from store.http import Facts, Request, Response, array, read_position
@@ -45,8 +46,13 @@ def body_of(row: Row) -> bytes:
     """A row's JSON as clients get it: with the time of its last segment write spliced in."""
     if row.segments_updated_ns is None:
         return row.document
-    updated = format_time(row.segments_updated_ns).encode()
-    return row.document[:-1] + b',"segments_updated":"' + updated + b'"}'
+    return row.document[:-1] + _updated(row.segments_updated_ns)
+
+
+@lru_cache(maxsize=4_096)
+def _updated(at_ns: int) -> bytes:
+    """The end of a document with the time of its last segment write."""
+    return b',"segments_updated":"' + format_time(at_ns).encode() + b'"}'
 
 
 def sort_of(query: Params, choices: Mapping[str, Sort]) -> Sort:
