@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from proxy import app as composition
@@ -82,7 +82,7 @@ async def test_no_secret_is_in_it(tmp_path: Path, written: list[dict[str, Any]])
         await proxy.call(None, "GET", f"/flows?access_token={token}")
         await proxy.call("attacker", "GET", "/flows?tag.x=canary-9d1c")
         secret = proxy.secrets["attacker"]
-    text = json.dumps(written)
+    text = orjson.dumps(written).decode()
     for url in urls:
         assert url.partition("signature=")[2] not in text
     assert token not in text and secret not in text and "canary-9d1c" not in text
