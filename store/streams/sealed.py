@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from bisect import bisect_right
 from collections.abc import AsyncGenerator, Mapping
@@ -12,7 +13,7 @@ from store.errors import NotFound, Unavailable
 from store.media.protocol import Media
 from store.metadata.protocol import Metadata
 from store.metadata.query import SegmentQuery
-from store.metadata.rows import Instance, ObjectRow, SegmentRow
+from store.metadata.rows import Instance, ObjectRow, SegmentPage, SegmentRow
 from store.streams.page import EMPTY, Page, most, page
 from store.streams.records import (
     ENTRY_BYTES,
@@ -63,11 +64,17 @@ class Sealed:
             if index is not None and index.ids and index.ids[-1] > after:
                 yield row.object, index
 
+    async def _found(self, query: SegmentQuery) -> SegmentPage:
+        # That a hot file is gone, which leads here, a thread may have learnt in this very turn of the loop,
+        # while the turn's reads of metadata are all of the state that the first of them met.
+        await asyncio.sleep(0)
+        return await self._metadata.segments(query)
+
     async def _segments(self, flow_id: str, after: int) -> AsyncGenerator[SegmentRow, None]:
         behind: int | None = None
         while True:
             query = SegmentQuery(flow_id, SEGMENTS, TimeRange(after + 1, None), after_ns=behind)
-            found = await self._metadata.segments(query)
+            found = await self._found(query)
             if found.flow is None:
                 raise NotFound("No such stream.")
             for row in found.rows:
@@ -82,7 +89,7 @@ class Sealed:
         while True:
             within = TimeRange(None, before, True, True)
             query = SegmentQuery(flow_id, SEGMENTS, within, reverse=True, after_ns=behind)
-            found = await self._metadata.segments(query)
+            found = await self._found(query)
             for row in found.rows:
                 index = await self.index(row.object)
                 if index is None:
@@ -97,7 +104,7 @@ class Sealed:
 
     async def last_head(self, flow_id: str) -> Head | None:
         """Where a stream goes on behind its last segment; None without one."""
-        found = await self._metadata.segments(SegmentQuery(flow_id, 1, reverse=True))
+        found = await self._found(SegmentQuery(flow_id, 1, reverse=True))
         for row in found.rows:
             index = await self.index(row.object)
             if index is None:

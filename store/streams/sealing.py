@@ -50,6 +50,8 @@ class Sealer:
         Raises what the backend and the metadata raise, `errors.Forbidden` while the flow is read-only.
         """
         with log.sealing() as alone:
+            # Whoever sealed before may have done so after the first read of this turn of the loop.
+            await asyncio.sleep(0)
             files = log.files[:-1][:AT_ONCE] if alone else ()
             empty = [file for file in files if not file.count]
             full = [file for file in files if file.count]

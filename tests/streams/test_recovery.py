@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from store.app import Running, run_store
+from store.domain.collections import flow_ref
 from store.media.files import Files
 from store.streams.catalogue import Wish, put
 from store.streams.entries import entries_of
@@ -19,7 +23,7 @@ from store.streams.records import record
 from store.streams.sealing import Sealer
 from store.streams.streams import Options, Streams, folder_name
 from store.streams.visiting import Anyone
-from tests.store.harness import Tams
+from tests.store.harness import KEY, Tams, settings_of
 
 SIZES = Sizes(entries=4, file_bytes=400)
 
@@ -259,3 +263,35 @@ async def test_a_foreign_segment_in_the_way_loses_nothing(house: House) -> None:
     await streams.flush()
     assert await house.found(streams) == entries
     await streams.stop()
+
+
+async def test_what_another_seals_in_the_very_turn_of_a_read_is_not_passed_over(tmp_path: Path) -> None:
+    settings, options = settings_of(tmp_path), Options(tmp_path / "hot", sizes=SIZES)
+
+    def opened() -> AbstractAsyncContextManager[Running]:
+        return run_store(settings, media_keys=(KEY,), cursor_keys=(KEY,), webhook_keys=(KEY,), jobs=())
+
+    async def seal() -> None:
+        async with opened() as running:
+            streams = Streams(running.store, options)
+            await streams.read(await streams.find("s"), 0, 1, 1)
+            await streams.flush()
+            await streams.stop()
+
+    async with opened() as running:
+        streams = Streams(running.store, options)
+        await put(Anyone(running.store), "s", Wish(), merge=False)
+        stream = await streams.find("s")
+        ids = [id for n in range(10) for id in await streams.append(stream, entries_of([bytes([n])]))]
+        log = streams._open[stream.key].log
+        assert isinstance(log, HotLog)
+        await asyncio.sleep(0)
+        # One turn: a read of metadata, then what other threads and processes do meanwhile.
+        await running.store.metadata.row(flow_ref(stream.flow_id), None)
+        for work in (lambda: asyncio.run(seal()), log._folder.refresh):
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+        page = await streams.read(stream, 0, 1, 1 << 20)
+        assert page.ids == ids[:1]
+        await streams.stop()
