@@ -166,6 +166,9 @@ class StrictProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Hand bytes on as they came where none wait to be taken: uvicorn copies them twice."""
+        if self.transport.is_closing():
+            # Of a request that was refused: the cycle at hand is the one before.
+            return
         cycle = self.cycle
         if cycle is not None and not cycle.body:
             cycle.body, body = body, b""  # type: ignore[assignment]
@@ -175,6 +178,8 @@ class StrictProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """A body is whole: what it is answered with need not be the last."""
+        if self.transport.is_closing():
+            return
         super().on_message_complete()
         if self.cycle is not None and not (self.cycle.response_started or self._lines.draining):
             self.cycle.keep_alive = self._may_go_on

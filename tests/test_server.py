@@ -25,10 +25,14 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
         return
     if scope["path"] == "/body":
         body = await read_body(scope, receive, 1 << 20)
+        BODIES.append(body)
         await send_response(send, 200, [], hashlib.sha256(body).hexdigest().encode(), head=False)
         return
     body = json.dumps({"path": scope["raw_path"].decode()}).encode()
     await send_response(send, 200, [("content-type", "application/json")], body, head=False)
+
+
+BODIES: list[bytes] = []
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +180,15 @@ def test_a_body_arrives_as_it_was_sent_however_it_was_cut(port: int) -> None:
         ):
             answer = exchange(port, b"PUT /body HTTP/1.1\r\nHost: a\r\n" + CLOSE + head + b"\r\n\r\n" + sent)
             assert answer.partition(b"\r\n\r\n")[2] == hashlib.sha256(body).hexdigest().encode()
+
+
+def test_the_body_of_a_refused_request_is_not_added_to_the_one_before(port: int) -> None:
+    BODIES.clear()
+    first = b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nAAAA"
+    answer = exchange(port, first + b"POST /body HTTP/1.1\r\nContent-Length: 4\r\n\r\nBBBB")
+    assert answer.startswith(b"HTTP/1.1 400")
+    exchange(port, b"GET /later HTTP/1.1\r\nHost: a\r\n" + CLOSE + b"\r\n")
+    assert BODIES in ([], [b"AAAA"])
 
 
 def test_a_bad_chunk_ends_the_connection(port: int) -> None:
