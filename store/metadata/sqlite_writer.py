@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,12 @@ from store.metadata.sqlite_schema import BUSY_S, connect
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 
+LOG_BYTES: Final = 16 << 20
+"""A log longer than that is brought into the database, which SQLite does by itself while nobody reads."""
+PATIENCE_MS: Final = 100
+"""So long that waits for readers, each of whom leaves within a turn of its loop."""
+PAUSE_S: Final = 1.0
+"""And so long until it is tried again, where they did not."""
 GROUP: Final = 256
 """How many writes share one commit at most."""
 
@@ -85,6 +92,8 @@ class Writer:
         self._lock = threading.Lock()
         self._closed = False
         self._connection: sqlite3.Connection | None = None
+        self._log = path.with_name(f"{path.name}-wal")
+        self._shorten_after_s = 0.0
         self._thread = threading.Thread(target=self._run, name="sqlite-writer", daemon=True)
         self._thread.start()
 
@@ -120,6 +129,7 @@ class Writer:
                 # A loop that was closed meanwhile has nobody who waits.
                 with contextlib.suppress(RuntimeError):
                     loop.call_soon_threadsafe(_settle, settled)
+            self._shorten()
         if self._connection is not None:
             self._connection.close()
 
@@ -168,6 +178,24 @@ class Writer:
             _tried(connection, write, "ROLLBACK TO one")
             connection.execute("RELEASE one")
         connection.execute("COMMIT")
+
+    def _shorten(self) -> None:
+        """Bring a long log into the database: busy loops nearly always read, and so keep SQLite from it."""
+        now_s = time.monotonic()
+        if self._connection is None or now_s < self._shorten_after_s:
+            return
+        # What fails here fails no write, and is tried again.
+        with contextlib.suppress(OSError, sqlite3.Error):
+            if self._log.stat().st_size <= LOG_BYTES:
+                return
+            self._shorten_after_s = now_s + PAUSE_S
+            self._connection.execute(f"PRAGMA busy_timeout = {PATIENCE_MS}")
+            try:
+                (busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                self._connection.execute(f"PRAGMA busy_timeout = {round(BUSY_S * 1000)}")
+            if not busy:
+                self._shorten_after_s = 0.0
 
     def _recover(self) -> None:
         """Leave no transaction behind: closing rolls it back, and what may be broken is not used again."""

@@ -398,6 +398,32 @@ async def test_reads_of_one_turn_of_the_loop_are_of_one_state(database: Database
     assert await store.rows([first.ref, second.ref]) == {}
 
 
+async def test_a_log_that_readers_kept_long_is_shortened_when_they_leave(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_writer, "LOG_BYTES", 64 << 10)
+    monkeypatch.setattr(sqlite_writer, "PATIENCE_MS", 1)
+    monkeypatch.setattr(sqlite_writer, "PAUSE_S", 0.0)
+    store = await database.fresh()
+    path = Path(database.place.removeprefix("sqlite:"))
+    log = path.with_name(f"{path.name}-wal")
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM resources").fetchone()
+    for number in range(40):
+        await new_flow(store, f"{number}")
+    long_bytes = log.stat().st_size
+    assert long_bytes > 4 * sqlite_writer.LOG_BYTES
+
+    reader.close()
+    monkeypatch.setattr(sqlite_writer, "PATIENCE_MS", 10_000)
+    # After the second, the log has no more than the second wrote.
+    for name in ("one", "another"):
+        await new_flow(store, name)
+    assert log.stat().st_size < long_bytes / 2
+    assert len((await store.page(Query(Kind.FLOW, None, 100)))[0]) == 42
+
+
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The ids of the rows that the database was asked for, one by one, from now on."""
