@@ -77,8 +77,8 @@ class Crew:
         self._closed = False
 
     def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
-        """What the call returns, or raises. It is made also where nobody waits for it any more. Raises
-        `Closed`."""
+        """What the call returns, or raises. One that was cancelled before it began is not made; one that has
+        begun goes on. Raises `Closed`."""
         if self._closed:
             raise Closed
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -102,22 +102,37 @@ class Crew:
             thread.join()
 
     def _work(self) -> None:
-        while (taken := self._calls.get()) is not None:
-            call, future = taken
-            result, error = None, None
+        while self._make_next():
+            continue
+
+    def _make_next(self) -> bool:
+        """Make the next call, once there is one; False when no more will come. A thread that waits holds
+        nothing of its last call: all of it went with the frame of this method."""
+        taken = self._calls.get()
+        if taken is None:
+            return False
+        call, future = taken
+        result, error = None, None
+        if not future.cancelled():
             try:
                 result = call()
-            # Whatever it raises is its caller's.
-            except Exception as exc:
+            # Whatever it raises is its caller's, who would wait for ever if it ended this thread.
+            except BaseException as exc:
                 error = exc
-            # A loop that was closed meanwhile has nobody who waits.
-            with contextlib.suppress(RuntimeError):
-                future.get_loop().call_soon_threadsafe(self._settle, future, result, error)
+        # A loop that was closed meanwhile has nobody who waits.
+        with contextlib.suppress(RuntimeError):
+            future.get_loop().call_soon_threadsafe(self._settle, future, result, error)
+        # An error knows this frame by its traceback, and the future knows the error.
+        del taken, call, future, error
+        return True
 
-    def _settle(self, future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
+    def _settle(self, future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
         self._pending -= 1
         if future.done():
             return
+        if isinstance(error, StopIteration):
+            # No future takes one: it would end the coroutine that waits.
+            error = RuntimeError("A call raised StopIteration.")
         if error is not None:
             future.set_exception(error)
         else:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
+import weakref
+from collections.abc import Callable
 
 import pytest
 
@@ -94,9 +97,68 @@ async def test_a_crew_finishes_what_waits_when_it_closes_though_nobody_asks_for_
     crew, go, done = Crew(1, "test"), threading.Event(), list[int]()
     first = crew.run(go.wait, 30)
     rest = [crew.run(done.append, number) for number in range(3)]
-    rest[1].cancel()
     closing = asyncio.create_task(crew.close())
     go.set()
     await closing
     assert done == [0, 1, 2]
-    assert await first and await rest[0] is None and rest[1].cancelled() and await rest[2] is None
+    assert await first and await asyncio.gather(*rest) == [None] * 3
+
+
+async def test_a_crew_does_not_begin_a_call_that_was_cancelled() -> None:
+    crew, go, done = Crew(1, "test"), threading.Event(), list[int]()
+    first = crew.run(go.wait, 30)
+    rest = [crew.run(done.append, number) for number in range(3)]
+    assert rest[1].cancel()
+    go.set()
+    assert await first and await rest[0] is None and await rest[2] is None
+    await crew.close()
+    assert done == [0, 2] and rest[1].cancelled()
+
+
+@pytest.mark.parametrize("error", [KeyError, SystemExit, KeyboardInterrupt, GeneratorExit])
+async def test_whatever_a_call_raises_goes_to_its_caller(error: type[BaseException]) -> None:
+    crew = Crew(1, "test")
+
+    def fail() -> None:
+        raise error("x")
+
+    with pytest.raises(error):
+        await crew.run(fail)
+    assert await crew.run(divmod, 7, 2) == (3, 1)
+    await crew.close()
+
+
+async def test_a_call_that_raises_what_no_future_takes_is_answered() -> None:
+    crew = Crew(1, "test")
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await crew.run(next, iter(()))
+    await crew.close()
+
+
+class Thing:
+    """Something that can be watched."""
+
+
+def given_back(thing: Thing) -> Thing:
+    return thing
+
+
+def refused(thing: Thing) -> Thing:
+    raise KeyError(thing)
+
+
+@pytest.mark.parametrize("call", [given_back, refused])
+async def test_an_idle_crew_keeps_nothing_of_its_last_call(call: Callable[[Thing], Thing]) -> None:
+    crew = Crew(1, "test")
+
+    async def ask() -> threading.Event:
+        thing, gone = Thing(), threading.Event()
+        weakref.finalize(thing, gone.set)
+        with contextlib.suppress(KeyError):
+            await crew.run(call, thing)
+        return gone
+
+    gone = await ask()
+    # The thread may be on its way to its next call yet.
+    assert await asyncio.to_thread(gone.wait, 30)
+    await crew.close()
