@@ -43,9 +43,9 @@ class HotLog:
     async def open(self, first: Callable[[], Awaitable[Head]]) -> None:
         """Find what there is. `first` tells where a stream without a log goes on."""
         async with self._busy:
-            await self._run(self._folder.open)
+            await self._made(self._folder.open)
             if not self._folder.files:
-                await self._run(self._folder.begin, await first(), self._now_ns())
+                await self._made(self._folder.begin, await first(), self._now_ns())
 
     @property
     def files(self) -> tuple[HotFile, ...]:
@@ -93,13 +93,12 @@ class HotLog:
     async def _write(self, calls: Sequence[Entries]) -> list[list[int] | BadRequest]:
         async with self._busy:
             try:
-                return await self._run(self._folder.append, calls, self._now_ns())
+                return await self._made(self._folder.append, calls, self._now_ns())
             except NotFound:
                 self._gone = True
                 raise
             finally:
-                self._tidy()
-                self.waiters.wake()
+                self._tell()
 
     def read(self, after: int, limit: int, most_bytes: int, floor: int = 0) -> Page | None:
         """Entries after an id, of those that are not sealed yet; None when that is further back.
@@ -152,10 +151,10 @@ class HotLog:
         async with self._busy:
             if not self._folder.is_behind():
                 return
-            await self._run(self._folder.refresh)
-            self._gone = self._gone or not self._folder.files
-            self._tidy()
-        self.waiters.wake()
+            try:
+                await self._made(self._folder.refresh)
+            finally:
+                self._tell()
 
     def is_behind(self) -> bool:
         """Whether another process has appended or sealed; a few microseconds."""
@@ -168,7 +167,7 @@ class HotLog:
     async def rotate(self, older_ns: int) -> bool:
         """Begin a new file when the last one is that old; whether it did."""
         async with self._busy:
-            return await self._run(self._folder.rotate, self._now_ns(), older_ns)
+            return await self._made(self._folder.rotate, self._now_ns(), older_ns)
 
     @contextlib.contextmanager
     def sealing(self) -> Iterator[bool]:
@@ -185,21 +184,47 @@ class HotLog:
     async def drop(self, files: Sequence[HotFile]) -> None:
         """Remove sealed files."""
         async with self._busy:
-            await self._run(self._folder.drop, files)
+            await self._made(self._folder.drop, files)
 
     async def remove(self) -> None:
         """Remove the log: the stream is gone."""
         async with self._busy:
-            await self._run(self._folder.remove)
-            self._gone = True
-            self._tidy()
-        self.waiters.wake()
+            try:
+                await self._made(self._folder.remove)
+                self._gone = True
+            finally:
+                self._tell()
 
     async def close(self) -> None:
         """Finish what is being written, and let go of the files."""
         await self._commits.close()
         async with self._busy:
             self._folder.close()
+
+    async def _made(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What a call to the folder returns; with `_busy` held. It ends when the thread has ended.
+
+        Whoever asked may be cancelled meanwhile, as a socket is whose client goes away. The thread works on
+        all the same: were `_busy` let go before, the next call would be at the folder beside it, and both
+        would take in the same records. The folder's lock keeps out other processes, not another thread.
+        """
+        work = asyncio.ensure_future(self._run(call, *args, **kwargs))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            while not work.done():
+                # However often: this one is told in the end.
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait([work])
+            if not work.cancelled() and (error := work.exception()) is not None:
+                _log.warning("a hot log failed after nobody waited for it: %s", error)
+            raise
+
+    def _tell(self) -> None:
+        """Make known what a thread has done, also where who asked for it is gone: nobody looks again."""
+        self._gone = self._gone or not self._folder.files
+        self._tidy()
+        self.waiters.wake()
 
     def _tidy(self) -> None:
         """Close what is gone, while no thread is at the folder."""

@@ -1,0 +1,217 @@
+"""One thread at a time is at a hot log, also when its caller has gone: nothing is taken in twice."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from store.errors import Unavailable
+from store.streams.entries import entries_of
+from store.streams.hot import HotFolder, Sizes
+from store.streams.log import HotLog
+from store.streams.records import Head, read_hot_tail
+from store.threads import Crew
+
+WAIT_S = 30
+"""Far more than anything takes; what hangs fails."""
+
+
+class Stage:
+    """The threads of a log. `told`: what was asked of them and what has ended. Calls of the name in `held`
+    wait for `go`, and set `began`."""
+
+    def __init__(self) -> None:
+        self.crew = Crew(2, "test")
+        self.told: list[str] = []
+        self.held: str | None = None
+        self.began = threading.Event()
+        self.go = threading.Event()
+
+    def run(self, call: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+        """As `log.Run`."""
+        self.told.append(f"{call.__name__} asked")
+        return self.crew.run(self._made, call, *args)
+
+    def _made(self, call: Callable[..., Any], *args: Any) -> Any:
+        try:
+            if call.__name__ == self.held:
+                self.hold()
+            return call(*args)
+        finally:
+            self.told.append(f"{call.__name__} ended")
+
+    def hold(self) -> None:
+        """Wait for leave, on a thread."""
+        self.began.set()
+        assert self.go.wait(WAIT_S)
+
+    async def begun(self) -> None:
+        """A thread is held."""
+        assert await asyncio.to_thread(self.began.wait, WAIT_S)
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    made = Stage()
+    yield made
+    made.go.set()
+    await made.crew.close()
+
+
+@pytest.fixture
+async def log(stage: Stage, tmp_path: Path) -> AsyncIterator[HotLog]:
+    """A log of which another process has appended an entry that this one has not taken in."""
+    made = await opened(stage, tmp_path)
+    await appended_elsewhere(stage, tmp_path)
+    stage.told.clear()
+    yield made
+    stage.go.set()
+    await made.close()
+
+
+async def opened(stage: Stage, folder: Path) -> HotLog:
+    log = HotLog(HotFolder(folder / "hot" / "s", Sizes()), stage.run, time.time_ns)
+    await log.open(first)
+    return log
+
+
+async def first() -> Head:
+    return Head(0, 0, 0)
+
+
+async def appended_elsewhere(stage: Stage, folder: Path) -> None:
+    other = await opened(stage, folder)
+    await other.submit(entries_of([b"theirs"]))
+    await other.close()
+
+
+async def turns() -> None:
+    """Let the loop do whatever it can without a thread."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def cancelled(task: asyncio.Task[Any]) -> None:
+    """Cancel a task again and again, as whoever hurries does."""
+    for _ in range(3):
+        task.cancel()
+        await turns()
+
+
+async def entries_in(log: HotLog) -> list[bytes]:
+    """All that is not sealed, by what is in memory; the index that sealing would write says the same."""
+    assert await log.rotate(0)
+    file = log.files[-2]
+    file.finish()
+    index = read_hot_tail(file.path.read_bytes())
+    assert index.ids == sorted(set(file.ids)) and index.lengths == file.lengths
+    page = log.read(0, 100, 1 << 20)
+    assert page is not None and page.ids == file.ids
+    return [data for _, data in page.entries()]
+
+
+async def test_a_refresh_that_is_cancelled_while_its_thread_reads_takes_nothing_in_twice(
+    log: HotLog, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = os.fdatasync
+
+    def held_once(fd: int) -> None:
+        # The thread has read the records by now, and has not made them known.
+        if not stage.began.is_set():
+            stage.hold()
+        sync(fd)
+
+    monkeypatch.setattr(os, "fdatasync", held_once)
+    refresh = asyncio.create_task(log.refresh())
+    await stage.begun()
+    await cancelled(refresh)
+    pushed = log.submit(entries_of([b"ours"]))
+    await turns()
+    assert stage.told == ["refresh asked"]
+    stage.go.set()
+    await pushed
+    assert refresh.cancelled()
+    assert stage.told == ["refresh asked", "refresh ended", "append asked", "append ended"]
+    assert await entries_in(log) == [b"theirs", b"ours"]
+
+
+async def test_a_refresh_that_is_cancelled_while_it_waits_for_a_thread_takes_nothing_in_twice(
+    log: HotLog, stage: Stage
+) -> None:
+    others = [stage.crew.run(stage.go.wait, WAIT_S) for _ in range(2)]
+    refresh = asyncio.create_task(log.refresh())
+    await turns()
+    await cancelled(refresh)
+    pushed = log.submit(entries_of([b"ours"]))
+    await turns()
+    assert stage.told == ["refresh asked"]
+    stage.go.set()
+    await asyncio.gather(*others, pushed)
+    assert refresh.cancelled()
+    assert stage.told == ["refresh asked", "refresh ended", "append asked", "append ended"]
+    assert await entries_in(log) == [b"theirs", b"ours"]
+
+
+async def test_what_a_cancelled_refresh_took_in_is_told_to_those_who_wait(log: HotLog, stage: Stage) -> None:
+    stage.held = "refresh"
+    refresh = asyncio.create_task(log.refresh())
+    await stage.begun()
+    await cancelled(refresh)
+    with log.waiters.waiting() as woken:
+        stage.go.set()
+        await asyncio.wait([refresh])
+        assert woken.is_set() and not log.is_behind()
+        assert await entries_in(log) == [b"theirs"]
+
+
+CALLS: dict[str, Callable[[HotLog], Awaitable[Any]]] = {
+    "open": lambda log: log.open(first),
+    "append": lambda log: log._write([entries_of([b"ours"])]),
+    "refresh": lambda log: log.refresh(),
+    "rotate": lambda log: log.rotate(0),
+    "drop": lambda log: log.drop([]),
+    "remove": lambda log: log.remove(),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_a_log_is_in_use_until_the_thread_of_a_cancelled_call_has_ended(
+    log: HotLog, stage: Stage, name: str
+) -> None:
+    stage.held = name
+    task = asyncio.ensure_future(CALLS[name](log))
+    await stage.begun()
+    assert isinstance(task, asyncio.Task)
+    await cancelled(task)
+    assert log.is_used and not task.done() and stage.told == [f"{name} asked"]
+    stage.go.set()
+    await asyncio.wait([task])
+    assert task.cancelled() and not log.is_used and stage.told == [f"{name} asked", f"{name} ended"]
+    assert log.is_gone == (name == "remove")
+
+
+async def test_a_failure_that_nobody_waits_for_any_more_is_logged(
+    log: HotLog, stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refresh(_: HotFolder) -> None:
+        raise Unavailable("The disk is gone.")
+
+    monkeypatch.setattr(HotFolder, "refresh", refresh)
+    stage.held = "refresh"
+    task = asyncio.create_task(log.refresh())
+    await stage.begun()
+    await cancelled(task)
+    with caplog.at_level(logging.WARNING):
+        stage.go.set()
+        await asyncio.wait([task])
+    assert task.cancelled()
+    assert [record.name for record in caplog.records] == ["store.streams.log"]
+    assert "The disk is gone." in caplog.text
