@@ -14,7 +14,7 @@ from typing import Protocol
 
 import httpx
 
-from proxy.demo.client import Client, path
+from proxy.demo.client import Client, Refused, path
 from proxy.demo.ingest import Programme, allocate
 from store.client import RestStore, StoreError
 from tests.torture.report import Broken
@@ -229,6 +229,12 @@ def _gone() -> Iterator[None]:
     except StoreError as exc:
         if exc.status:
             raise Broken(f"{exc.status}: {exc.message}") from exc
+        raise Gone from exc
+    except Refused as exc:
+        failure = exc.__cause__ and exc.__cause__.__cause__
+        if not isinstance(failure, httpx.TransportError):
+            raise
+        # Killed while it was asked for a token.
         raise Gone from exc
 
 
