@@ -25,6 +25,20 @@ class Closed(Exception):
     """No more calls are taken."""
 
 
+async def to_its_end(work: asyncio.Future[T], failed: Callable[[BaseException], None]) -> T:
+    """What a thread's work comes to. Whoever waits may be cancelled, however often, and is told so when the
+    thread has ended: until then what it works on stays its own. `failed` is told what nobody else will be."""
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        while not work.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([work])
+        if not work.cancelled() and (error := work.exception()) is not None:
+            failed(error)
+        raise
+
+
 class Threads:
     """So many threads for blocking calls, made as they are needed."""
 

@@ -15,6 +15,7 @@ from store.streams.hot import DELETED, HotFolder
 from store.streams.hot_file import HotFile
 from store.streams.page import Page, joined, most, page
 from store.streams.records import Head
+from store.threads import to_its_end
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -209,16 +210,9 @@ class HotLog:
         would take in the same records. The folder's lock keeps out other processes, not another thread.
         """
         work = asyncio.ensure_future(self._run(call, *args, **kwargs))
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            while not work.done():
-                # However often: this one is told in the end.
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait([work])
-            if not work.cancelled() and (error := work.exception()) is not None:
-                _log.warning("a hot log failed after nobody waited for it: %s", error)
-            raise
+        return await to_its_end(
+            work, lambda error: _log.warning("a hot log failed after nobody waited for it: %s", error)
+        )
 
     def _tell(self) -> None:
         """Make known what a thread has done, also where who asked for it is gone: nobody looks again."""

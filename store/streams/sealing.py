@@ -26,6 +26,7 @@ from store.streams.hot_file import HotFile
 from store.streams.log import HotLog
 from store.streams.page import runs
 from store.streams.records import sealed_head
+from store.threads import to_its_end
 from store.timerange import TimeRange
 
 AT_ONCE = 16
@@ -113,7 +114,9 @@ class Sealer:
         """Make a file's entries an object: the file itself where the backend can take it, else a copy."""
         place = row.instances[0]
         media = self._media(place)
-        await asyncio.to_thread(_finish, file)
+        # Cancelled, as when the server stops, the log would close the file under the thread.
+        finishing = asyncio.ensure_future(asyncio.to_thread(_finish, file))
+        await to_its_end(finishing, lambda error: _log.warning("a hot file was not finished: %s", error))
         with _written_before(row):
             if await media.adopt(place.key, file.path) is not None:
                 return

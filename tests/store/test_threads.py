@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from store.threads import Closed, Crew, Late, Threads
+from store.threads import Closed, Crew, Late, Threads, to_its_end
 
 
 async def test_a_call_gives_what_it_returns_or_raises() -> None:
@@ -162,3 +162,25 @@ async def test_an_idle_crew_keeps_nothing_of_its_last_call(call: Callable[[Thing
     # The thread may be on its way to its next call yet.
     assert await asyncio.to_thread(gone.wait, 30)
     await crew.close()
+
+
+async def test_who_is_cancelled_is_told_when_the_thread_has_ended() -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        may_end.wait(30)
+        raise KeyError
+
+    failed: list[BaseException] = []
+    asking = asyncio.ensure_future(to_its_end(asyncio.ensure_future(asyncio.to_thread(work)), failed.append))
+    assert await asyncio.to_thread(begun.wait, 30)
+    for _ in range(3):
+        asking.cancel()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not asking.done()
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    assert [type(error) for error in failed] == [KeyError]
