@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, field
+from typing import Literal
 from urllib.parse import unquote_to_bytes
 
 from proxy.errors import BadRequest, Unauthenticated
@@ -15,15 +16,12 @@ _TOKEN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~+/-"
 URL_PARAMETER = b"access_token"
 
 
-class Credential(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Credential:
     """`bearer`: a token, opaque or JWT. `basic`: the base64 of name and secret. `certificate`: a PEM."""
 
     kind: Literal["bearer", "basic", "certificate"]
-    value: str
-
-    def __repr__(self) -> str:
-        """Without the value, which is secret."""
-        return f"Credential({self.kind})"
+    value: str = field(repr=False)
 
 
 def parse_credential(

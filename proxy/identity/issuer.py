@@ -118,9 +118,9 @@ class LocalIssuer:
     def generation(self, now_s: int) -> int:
         """As `TrustedIssuer.generation`. The files it comes of are looked at once a second."""
         if now_s != self._counted_s:
-            self._counted_s = now_s
             self._keyring.current(now_s)
             self._counted = self._keyring.generation + self.clients.generation(now_s)
+            self._counted_s = now_s
         return self._counted
 
     def fresh_until_s(self) -> int:
