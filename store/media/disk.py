@@ -116,10 +116,7 @@ class Upload:
                 if written:
                     views[0] = views[0][written:]
             if self.size_bytes - before_bytes >= BATCH_BYTES:
-                # Linux begins to bring these to the disk while more arrives, which leaves little for the sync
-                # in the end to wait for. It forgets no page that is not there yet.
-                length_bytes = self.size_bytes - before_bytes
-                os.posix_fadvise(fd, before_bytes, length_bytes, os.POSIX_FADV_DONTNEED)
+                _begin_sync(fd, before_bytes, self.size_bytes - before_bytes)
 
     def commit(self, key: str) -> Stat:
         """Make the bytes the key's, durably. Raises `errors.PreconditionFailed` when the key is pinned."""
@@ -358,6 +355,14 @@ def _opened(path: Path) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+def _begin_sync(fd: int, start: int, length_bytes: int) -> None:
+    """Have bytes brought to the disk while more arrives, which leaves little for the sync in the end to wait
+    for: Linux does so, and forgets no page that is not there yet. A hint, which not every system takes."""
+    if hasattr(os, "posix_fadvise"):
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(fd, start, length_bytes, os.POSIX_FADV_DONTNEED)
 
 
 def _fsync_folder(folder: Path) -> None:

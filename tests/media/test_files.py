@@ -413,3 +413,20 @@ async def test_a_folder_that_cannot_be_listed_is_not_taken_for_empty(
     monkeypatch.setattr(os, "scandir", failing(errno.EIO))
     with pytest.raises(errors.Unavailable):
         [key async for key, _ in files.keys("")]
+
+
+def refusing(*arguments: int) -> None:
+    raise OSError(errno.EINVAL, "no such advice")
+
+
+@pytest.mark.parametrize("advise", [None, refusing])
+def test_a_long_upload_needs_no_hints_of_the_system(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, advise: Callable[..., None] | None
+) -> None:
+    if advise is None:
+        monkeypatch.delattr(os, "posix_fadvise")
+    else:
+        monkeypatch.setattr(os, "posix_fadvise", advise)
+    content = bytes(disk.BATCH_BYTES + 1)
+    uploaded(folder, KEY, content)
+    assert content_of(folder, KEY) == content
