@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import time
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -31,9 +31,11 @@ def config(emulator: Emulator | EmulatorProcess, **given: Any) -> VastConfig:
 
 
 @asynccontextmanager
-async def opened(emulator: Emulator | EmulatorProcess, **given: Any) -> AsyncIterator[Vast]:
+async def opened(
+    emulator: Emulator | EmulatorProcess, now_ns: Callable[[], int] = time.time_ns, **given: Any
+) -> AsyncIterator[Vast]:
     """The metadata on an emulator."""
-    vast = await open_vast(config(emulator, **given), now_ns=time.time_ns)
+    vast = await open_vast(config(emulator, **given), now_ns=now_ns)
     try:
         yield vast
     finally:
