@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from store.domain.accesses import Accesses
-from store.media.protocol import Backend, Media
+from store.media.protocol import Backend, Media, SignUrl
 from store.metadata.query import tag_values
 from store.metadata.rows import ObjectRow, UncontrolledUrl
 from store.params import Params, TagExists, TagFilters
@@ -83,6 +83,7 @@ def readable_by(view: View | None, backend: Backend) -> bool:
 @dataclass(frozen=True, slots=True)
 class _Place:
     media: Media
+    sign: SignUrl
     signed_tail: bytes
     plain_tail: bytes
 
@@ -130,9 +131,13 @@ class UrlWriter:
     ) -> None:
         self._wanted = wanted
         self._signs, self._shows_plain = wanted.presigned is not False, wanted.presigned is not True
-        self._now_s = now_s
         self._places = {
-            backend_id: _Place(media, _tail(media.backend, wanted, True), _tail(media.backend, wanted, False))
+            backend_id: _Place(
+                media,
+                media.sign_at(now_s),
+                _tail(media.backend, wanted, True),
+                _tail(media.backend, wanted, False),
+            )
             for backend_id, media in backends.items()
             if wanted.admits_backend(media.backend) and readable_by(view, media.backend)
         }
@@ -146,12 +151,7 @@ class UrlWriter:
 
     def write(self, obj: ObjectRow) -> bytes:
         """The JSON array of the object's URLs; complete instances only."""
-        if self._none:
-            return b"[]"
-        found = self._written.get(obj.version) or self._write(obj)
-        if self._accesses is not None:
-            self._accesses.add(found[1])
-        return found[0]
+        return self.write_all([obj])[0]
 
     def write_all(self, objects: Sequence[ObjectRow]) -> list[bytes]:
         """As `write`, for each of many."""
@@ -172,12 +172,7 @@ class UrlWriter:
                 continue
             if self._signs:
                 signed += 1
-                url = place.media.get_url(
-                    instance.key,
-                    version=instance.version,
-                    now_s=self._now_s,
-                    content_type=instance.content_type,
-                )
+                url = place.sign(instance.key, instance.version, instance.content_type)
                 entries.append(b'{"url":"' + url.encode() + place.signed_tail)
             if self._shows_plain:
                 url = place.media.plain_url(instance.key)

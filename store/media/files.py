@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeVar
 from store import errors
 from store.media import disk
 from store.media.memory import Held, MemoryFolder, MemoryUpload
-from store.media.protocol import CHUNK_BYTES, Backend, Media, PutUrl, Stat
+from store.media.protocol import CHUNK_BYTES, Backend, Media, PutUrl, SignUrl, Stat
 from store.media.signing import Lifetime, Signer, token_of
 
 P = ParamSpec("P")
@@ -64,8 +64,16 @@ class Files:
 
     def get_url(self, key: str, *, version: str | None, now_s: int, content_type: str | None = None) -> str:
         """See `Media`; `version` is not needed."""
-        expires_s = self._lifetime.start_s(now_s) + self._lifetime.longest_s
-        return self._signed("GET", key, expires_s, content_type)
+        return self.sign_at(now_s)(key, version, content_type)
+
+    def sign_at(self, now_s: int) -> SignUrl:
+        """See `Media`."""
+        base, query = self._base, self._signing("GET", self._lifetime.start_s(now_s))
+
+        def signed(key: str, version: str | None, content_type: str | None) -> str:
+            return f"{base}{token_of(key)}?{query(key, content_type or None)}"
+
+        return signed
 
     def era(self, now_s: int) -> object:
         """See `Media`: the interval of signatures."""
@@ -79,7 +87,8 @@ class Files:
         """See `Media`."""
         if not presigned:
             return PutUrl(self.plain_url(key), content_type)
-        return PutUrl(self._signed("PUT", key, now_s + self._lifetime.longest_s, content_type), content_type)
+        query = self._signing("PUT", now_s)(key, content_type or None)
+        return PutUrl(f"{self.plain_url(key)}?{query}", content_type)
 
     async def stat(self, key: str, *, version: str | None = None) -> Stat | None:
         """See `Media`."""
@@ -282,11 +291,9 @@ class Files:
         except RuntimeError:  # closed: no thread is left to wait for
             call()
 
-    def _signed(self, method: str, key: str, expires_s: int, content_type: str | None) -> str:
-        query = self._signer.sign(
-            method, self.backend.id, key, expires_s=expires_s, content_type=content_type or None
-        )
-        return f"{self._base}{token_of(key)}?{query}"
+    def _signing(self, method: str, signed_s: int) -> Callable[[str, str | None], str]:
+        expires_s = signed_s + self._lifetime.longest_s
+        return self._signer.signing(method, self.backend.id, expires_s=expires_s)
 
 
 def _close_result(opening: Future[Opened | None]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -42,6 +42,10 @@ class PutUrl:
     content_type: str
 
 
+SignUrl = Callable[[str, str | None, str | None], str]
+"""The signed URL that reads a key, by key, version and content type; see `Media.get_url`."""
+
+
 class Media(Protocol):
     """Bytes by key. A key is made by the store (date, flow, random part), never by a client.
 
@@ -59,6 +63,11 @@ class Media(Protocol):
         URL within an interval. `content_type` is what readers are told where the bytes themselves do not
         carry it (files); give it whenever the store knows it.
         """
+        ...
+
+    def sign_at(self, now_s: int) -> SignUrl:
+        """What `get_url` gives at a time, for many keys at once: half the work is the same for all. For use
+        right away: the backend's credentials may change."""
         ...
 
     def era(self, now_s: int) -> object:

@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError
 from store import errors
 from store.media import s3_check, s3_transfer
 from store.media.config import S3Config
-from store.media.protocol import CHUNK_BYTES, Media, PutUrl, Stat
+from store.media.protocol import CHUNK_BYTES, Media, PutUrl, SignUrl, Stat
 from store.media.s3_calls import Calls, Reply, code_of, field_of, resolved_addressing
 from store.media.signing import Lifetime, is_header_value
 from store.media.sigv4 import Location, Presigner
@@ -51,17 +51,22 @@ class S3:
 
     def get_url(self, key: str, *, version: str | None, now_s: int, content_type: str | None = None) -> str:
         """See `Media`. The type is the stored one: it was signed with the upload."""
-        query: tuple[tuple[str, str], ...] = ()
-        if version is not None and version.startswith(_ID):
-            query = (("versionId", version[len(_ID) :]),)
-        presigner = self._current_presigners()[self._calls.endpoints.of(key)]
-        return presigner.sign(
-            "GET",
-            self._config.prefix + key,
-            signed_s=self._lifetime.start_s(now_s),
-            expires_s=self._lifetime.longest_s,
-            query=query,
-        )
+        return self.sign_at(now_s)(key, version, content_type)
+
+    def sign_at(self, now_s: int) -> SignUrl:
+        """See `Media`."""
+        presigners, address_of = self._current_presigners(), self._calls.endpoints.of
+        signed_s, expires_s = self._lifetime.start_s(now_s), self._lifetime.longest_s
+        prefix = self._config.prefix
+
+        def signed(key: str, version: str | None, content_type: str | None) -> str:
+            query: tuple[tuple[str, str], ...] = ()
+            if version is not None and version.startswith(_ID):
+                query = (("versionId", version[len(_ID) :]),)
+            presigner = presigners[address_of(key)]
+            return presigner.sign("GET", prefix + key, signed_s=signed_s, expires_s=expires_s, query=query)
+
+        return signed
 
     def era(self, now_s: int) -> object:
         """See `Media`: the signatures' interval, the credentials, and which endpoints are healthy."""

@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import re
 from base64 import urlsafe_b64decode
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote
 
@@ -116,15 +117,25 @@ class Signer:
         if not self.keys or any(len(key) < MIN_KEY_BYTES for key in self.keys):
             raise ValueError(f"signing needs keys of at least {MIN_KEY_BYTES} bytes")
 
-    def sign(
-        self, method: str, backend_id: str, key: str, *, expires_s: int, content_type: str | None
-    ) -> str:
-        """The query that allows `method` on the key until `expires_s`: a few microseconds."""
-        common = (method, backend_id, expires_s, content_type)
-        prepared = self._prepared.get(common) or self._prepare(*common)
-        return prepared.query + _encode(prepared.mac.digest(key.encode()))
+    def signing(self, method: str, backend_id: str, *, expires_s: int) -> Callable[[str, str | None], str]:
+        """What makes of a key and its content type the query that allows `method` on the key until
+        `expires_s`, in a microsecond or two; keys in a row mostly have one type."""
+        last: str | None = None
+        prepared = self._prepare(method, backend_id, expires_s, last)
+
+        def query(key: str, content_type: str | None) -> str:
+            nonlocal last, prepared
+            if content_type != last:
+                prepared = self._prepare(method, backend_id, expires_s, content_type)
+                last = content_type
+            return prepared.query + _encode(prepared.mac.digest(key.encode()))
+
+        return query
 
     def _prepare(self, method: str, backend_id: str, expires_s: int, content_type: str | None) -> _Prepared:
+        found = self._prepared.get((method, backend_id, expires_s, content_type))
+        if found is not None:
+            return found
         before_key = _message(method, backend_id, "", expires_s, content_type)
         typed = "" if content_type is None else f"&type={quote(content_type, safe='')}"
         prepared = _Prepared(f"expires={expires_s}{typed}&signature=", Mac(self.keys[0], before_key))

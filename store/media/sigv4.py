@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from typing import Literal
 from urllib.parse import quote, urlsplit
 
+from store.media.signing import Mac
+
 MOST_EXPIRES_S = 7 * 24 * 3600
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _UNRESERVED = re.compile(r"[A-Za-z0-9_.~/-]*")
@@ -67,7 +69,7 @@ class Presigner:
         self._region = region
         self._service = service
         self._day = ""
-        self._mac = hmac.new(b"", digestmod="sha256")
+        self._mac = Mac(b"")
         self._prepared: dict[tuple[str, int, int, str], _Prepared] = {}
         self._base = f"{location.scheme}://{location.host}"
 
@@ -95,10 +97,8 @@ class Presigner:
         extra = _extra(query) if query else ""
         canonical = f"{method}\n{path}\n{prepared.query}{extra}\n{prepared.tail}"
         digest = hashlib.sha256(canonical.encode()).hexdigest()
-        # A copy of the keyed state saves hashing the key's two blocks again.
-        mac = self._mac.copy()
-        mac.update(f"{prepared.to_sign}{digest}".encode())
-        return f"{self._base}{path}?{prepared.query}{extra}&X-Amz-Signature={mac.hexdigest()}"
+        signature = self._mac.digest(f"{prepared.to_sign}{digest}".encode()).hex()
+        return f"{self._base}{path}?{prepared.query}{extra}&X-Amz-Signature={signature}"
 
     def _prepare(self, method: str, signed_s: int, expires_s: int, content_type: str) -> _Prepared:
         found = self._prepared.get((method, signed_s, expires_s, content_type))
@@ -109,7 +109,7 @@ class Presigner:
         stamp = datetime.fromtimestamp(signed_s, UTC).strftime("%Y%m%dT%H%M%SZ")
         day = stamp[:8]
         if day != self._day:
-            self._day, self._mac = day, hmac.new(self._key_of(day), digestmod="sha256")
+            self._day, self._mac = day, Mac(self._key_of(day))
         if len(self._prepared) >= 64:
             self._prepared.clear()
         scope = f"{day}/{self._scope_end}"

@@ -20,8 +20,9 @@ import orjson
 from store import errors
 from store.metadata.rows import Kind, Put
 from store.metadata.sqlite_schema import BUSY_S, VERSION, connect
-from store.metadata.tables import object_of
+from store.metadata.tables import objects_of
 from store.metadata.vast_events import SEQUENCE
+from store.metadata.vast_objects import COLUMNS as OBJECT_COLUMNS
 from store.metadata.vast_predicates import above, equal
 from store.metadata.vast_rows import EMPTY, Span, columns_of_put
 from store.metadata.vast_session import Database
@@ -290,7 +291,7 @@ def _spans(source: sqlite3.Connection, section: Section, records: Iterable[Recor
 
 
 def _objects(tx: Tx, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    objects = [object_of(**row) for row in rows]
+    objects = objects_of([row[name] for name in OBJECT_COLUMNS] for row in rows)
     places = {(i.backend_id, i.key, row.id) for row in objects for i in row.instances}
     tx.insert("instances", [{"backend_id": b, "key": k, "object_id": id} for b, k, id in sorted(places)])
     return [{**row, "size_bytes": found.size_bytes} for row, found in zip(rows, objects, strict=True)]

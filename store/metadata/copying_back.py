@@ -24,7 +24,7 @@ from store.metadata import sqlite_rows
 from store.metadata.copying import SECTIONS, NotEqual, Record, Report, Section, digest, streamed
 from store.metadata.rows import Kind, Put
 from store.metadata.sqlite_schema import BUSY_S, connect, prepare
-from store.metadata.tables import object_of
+from store.metadata.tables import objects_of
 from store.metadata.vast_events import number
 from store.metadata.vast_session import Database
 from store.metadata.vast_tx import Tx
@@ -161,9 +161,10 @@ def _number_objects(file: sqlite3.Connection) -> None:
         """UPDATE objects SET init = (SELECT i.number FROM copied_objects c CROSS JOIN objects i
         ON i.id = c.init_object_id WHERE c.id = objects.id)"""
     )
-    sql = "SELECT o.number, o.id, o.version, o.role, o.flow_id, o.created_ns, NULL, o.document FROM objects o"
-    for place, *columns in file.execute(sql):
-        places = {(i.backend_id, i.key, place) for i in object_of(*columns).instances}
+    sql = "SELECT o.id, o.version, o.role, o.flow_id, o.created_ns, NULL, o.document, o.number FROM objects o"
+    for record in file.execute(sql):
+        (row,) = objects_of([record])
+        places = {(i.backend_id, i.key, record[-1]) for i in row.instances}
         file.executemany("INSERT INTO instances VALUES (?, ?, ?)", places)
     file.execute("DELETE FROM copied_objects")
 

@@ -12,11 +12,11 @@ import orjson
 from store.errors import BadRequest, NotFound
 from store.metadata.rows import Doomed, ObjectRow, Role
 from store.metadata.sqlite_insert import insert_rows
-from store.metadata.tables import object_document, object_of
+from store.metadata.tables import object_document, objects_of
 from store.timerange import MIN_NS
 
-OBJECT: Final = """o.number, o.id, o.version, o.role, o.flow_id, o.created_ns,
-    (SELECT i.id FROM objects i WHERE i.number = o.init), o.document"""
+OBJECT: Final = """o.id, o.version, o.role, o.flow_id, o.created_ns,
+    (SELECT i.id FROM objects i WHERE i.number = o.init), o.document, o.number"""
 BACKLOG: Final = 10
 """While more than this many times the limit of bytes are listed as doomed, no more objects are forgotten."""
 LOOKS: Final = 20
@@ -62,8 +62,8 @@ class Cache:
         known = self._rows
         missing = wanted.difference(known)
         if missing:
-            records = {record[2]: record for record in read(min(missing), max(missing))}
-            fresh = {version: object_of(*records[version][1:]) for version in missing}
+            records = {record[1]: record for record in read(min(missing), max(missing))}
+            fresh = {row.version: row for row in objects_of([records[version] for version in missing])}
             if len(known) + len(fresh) > CACHED:
                 # Others may be reading by what was kept until now.
                 self._rows = known = {version: known[version] for version in wanted if version in known}
@@ -75,8 +75,8 @@ def by_number(connection: sqlite3.Connection, numbers: Collection[int]) -> dict[
     """The objects that have these numbers."""
     if not numbers:
         return {}
-    records = connection.execute(_BY_NUMBER, (json_array(numbers),))
-    return {record[0]: object_of(*record[1:]) for record in records}
+    records = connection.execute(_BY_NUMBER, (json_array(numbers),)).fetchall()
+    return {record[-1]: row for record, row in zip(records, objects_of(records), strict=True)}
 
 
 def json_array(values: Iterable[str | int]) -> str:
@@ -95,10 +95,11 @@ def refuse_nul(texts: Iterable[str | int | None]) -> None:
 
 def load(connection: sqlite3.Connection, ids: Iterable[str]) -> dict[str, Held]:
     """The objects that exist among `ids`."""
-    records = connection.execute(_BY_ID, (json_array(ids),))
-    # As in `object_of`: without the constructor of a named tuple.
+    records = connection.execute(_BY_ID, (json_array(ids),)).fetchall()
+    # As in `objects_of`: without the constructor of a named tuple.
     made = tuple.__new__
-    return {record[1]: made(Held, (record[0], object_of(*record[1:]))) for record in records}
+    rows = objects_of(records)
+    return {row.id: made(Held, (record[-1], row)) for record, row in zip(records, rows, strict=True)}
 
 
 def save(

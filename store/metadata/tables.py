@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -123,24 +123,18 @@ def object_document(row: ObjectRow) -> bytes:
     )
 
 
-def object_of(
-    id: str,
-    version: int,
-    role: str,
-    flow_id: str,
-    created_ns: int,
-    init_object_id: str | None,
-    document: bytes,
-) -> ObjectRow:
-    """The object that has these columns and the document that `object_document` wrote."""
-    instances, urls, timerange, key_frame_count, size_bytes = orjson.loads(document)
+def objects_of(records: Iterable[Sequence[Any]]) -> list[ObjectRow]:
+    """The objects of records that begin with id, version, role, flow id, when it was made, init object's id,
+    and the document that `object_document` wrote."""
     # Requests read these by the thousand, and a named tuple's own constructor takes as long as the rest.
-    made = tuple.__new__
-    return made(
-        ObjectRow,
-        (
+    made, roles, loads = tuple.__new__, _ROLES, orjson.loads
+    found = []
+    for record in records:
+        id, version, role, flow_id, created_ns, init_object_id, document = record[:7]
+        instances, urls, timerange, key_frame_count, size_bytes = loads(document)
+        columns = (
             id,
-            _ROLES[role],
+            roles[role],
             flow_id,
             created_ns,
             tuple([made(Instance, instance) for instance in instances]),
@@ -150,8 +144,9 @@ def object_of(
             init_object_id,
             size_bytes,
             version,
-        ),
-    )
+        )
+        found.append(made(ObjectRow, columns))
+    return found
 
 
 def backends_of(document: bytes) -> tuple[tuple[str, ...], int | None]:

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from store.errors import NotFound
 from store.metadata.rows import Doomed, ObjectRow, Role
-from store.metadata.tables import object_document, object_of
+from store.metadata.tables import object_document, objects_of
 from store.metadata.vast_predicates import among, below, chunks, equal
 from store.metadata.vast_rows import guard_absent
 from store.metadata.vast_tx import Tx
@@ -34,13 +34,13 @@ class Held(NamedTuple):
 def get_many(tx: Tx, ids: Iterable[str]) -> dict[str, ObjectRow]:
     """The objects that exist."""
     found = tx.select_among("objects", COLUMNS, "id", sorted(set(ids)))
-    return {record[0]: object_of(*record) for record in found}
+    return {row.id: row for row in objects_of(found)}
 
 
 def load(tx: Tx, ids: Iterable[str]) -> dict[str, Held]:
     """The objects that exist, to be written."""
     found = tx.select_among("objects", COLUMNS, "id", sorted(set(ids)), row_ids=True)
-    return {record[0]: Held(object_of(*record[:-1]), record[-1]) for record in found}
+    return {row.id: Held(row, record[-1]) for record, row in zip(found, objects_of(found), strict=True)}
 
 
 def save(tx: Tx, rows: Sequence[ObjectRow], held: Mapping[str, Held]) -> None:

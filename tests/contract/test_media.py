@@ -162,6 +162,15 @@ async def test_a_url_is_the_same_within_its_interval_and_valid_long_enough(subje
     assert subject.media.get_url(key, version=None, now_s=start_s + 300) not in urls
 
 
+async def test_urls_of_many_keys_are_those_of_each(subject: Subject) -> None:
+    sign = subject.media.sign_at(1_800_000_000)
+    for content_type in (TYPE, None, TYPE, "audio/wav", ""):
+        for version in (None, "id:1"):
+            key = subject.key()
+            one = subject.media.get_url(key, version=version, now_s=1_800_000_000, content_type=content_type)
+            assert sign(key, version, content_type) == one
+
+
 async def test_a_plain_url_is_the_signed_one_without_its_query(subject: Subject) -> None:
     key = subject.key()
     plain = subject.media.plain_url(key)

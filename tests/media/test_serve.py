@@ -216,7 +216,7 @@ async def test_both_active_keys_verify_and_a_retired_one_does_not(place: Place) 
     await uploaded(place)
     path = place.files.plain_url(KEY)
     for secret, status in ((b"n", 200), (b"o", 200), (b"r", 403)):
-        query = Signer((secret * 32,)).sign("GET", BACKEND_ID, KEY, expires_s=NOW_S + 9, content_type=None)
+        query = Signer((secret * 32,)).signing("GET", BACKEND_ID, expires_s=NOW_S + 9)(KEY, None)
         assert (await place.client.get(f"{path}?{query}")).status_code == status
 
 
