@@ -25,16 +25,22 @@ class Closed(Exception):
     """No more calls are taken."""
 
 
-async def to_its_end(work: asyncio.Future[T], failed: Callable[[BaseException], None]) -> T:
-    """What a thread's work comes to. Whoever waits may be cancelled, however often, and is told so when the
-    thread has ended: until then what it works on stays its own. `failed` is told what nobody else will be."""
+class Kept(asyncio.Future[T]):
+    """What a thread's work comes to. A task that waits for it may be cancelled, however often, and is told so
+    when the thread has ended: until then what the thread works on stays its own."""
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Not done: a task that waits goes on waiting, and is cancelled then."""
+        return False
+
+
+async def to_its_end(work: Kept[T], failed: Callable[[BaseException], None]) -> T:
+    """What a thread's work comes to. `failed` is told what nobody else will be, where whoever waits was
+    cancelled meanwhile."""
     try:
-        return await asyncio.shield(work)
+        return await work
     except asyncio.CancelledError:
-        while not work.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([work])
-        if not work.cancelled() and (error := work.exception()) is not None:
+        if (error := work.exception()) is not None:
             failed(error)
         raise
 
@@ -93,16 +99,25 @@ class Crew:
     def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
         """What the call returns, or raises. One that was cancelled before it began is not made; one that has
         begun goes on. Raises `Closed`."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._begin(future, partial(call, *args, **kwargs))
+        return future
+
+    def keep(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Kept[T]:
+        """As `run`, for a call that is made whatever happens to who waits for it; see `to_its_end`."""
+        future = Kept[T](loop=asyncio.get_running_loop())
+        self._begin(future, partial(call, *args, **kwargs))
+        return future
+
+    def _begin(self, future: asyncio.Future[T], call: Callable[[], T]) -> None:
         if self._closed:
             raise Closed
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._pending += 1
         if self._pending > len(self._threads) < self._most:
             name = f"{self._name}_{len(self._threads)}"
             self._threads.append(threading.Thread(target=self._work, name=name, daemon=True))
             self._threads[-1].start()
-        self._calls.put((partial(call, *args, **kwargs), future))
-        return future
+        self._calls.put((call, future))
 
     async def close(self) -> None:
         """Take no more calls, and finish those there are."""

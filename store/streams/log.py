@@ -15,7 +15,7 @@ from store.streams.hot import DELETED, HotFolder
 from store.streams.hot_file import HotFile
 from store.streams.page import Page, joined, most, page
 from store.streams.records import Head
-from store.threads import to_its_end
+from store.threads import Kept, to_its_end
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -23,9 +23,9 @@ _log = logging.getLogger(__name__)
 
 
 class Run(Protocol):
-    """Runs a blocking call elsewhere."""
+    """Runs a blocking call elsewhere; see `Crew.keep`."""
 
-    def __call__(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]: ...
+    def __call__(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Kept[T]: ...
 
 
 class HotLog:
@@ -209,10 +209,7 @@ class HotLog:
         all the same: were `_busy` let go before, the next call would be at the folder beside it, and both
         would take in the same records. The folder's lock keeps out other processes, not another thread.
         """
-        work = asyncio.ensure_future(self._run(call, *args, **kwargs))
-        return await to_its_end(
-            work, lambda error: _log.warning("a hot log failed after nobody waited for it: %s", error)
-        )
+        return await to_its_end(self._run(call, *args, **kwargs), _warn)
 
     def _tell(self) -> None:
         """Make known what a thread has done, also where who asked for it is gone: nobody looks again."""
@@ -224,6 +221,10 @@ class HotLog:
         """Close what is gone, while no thread is at the folder."""
         if not self._pinned:
             self._folder.close_retired()
+
+
+def _warn(error: BaseException) -> None:
+    _log.warning("a hot log failed after nobody waited for it: %s", error)
 
 
 def _within(lengths: Sequence[int], first: int, last: int, most_bytes: int) -> int:

@@ -76,10 +76,17 @@ class Streams:
         self._store = store
         self._options = options
         self._sealed = Sealed(store.metadata, store.backends)
-        self._sealer = Sealer(store.metadata, store.backends, options.backend_id, store.now_ns, store.new_id)
+        self._threads = Crew(THREADS, "streams")
+        self._sealer = Sealer(
+            store.metadata,
+            store.backends,
+            options.backend_id,
+            store.now_ns,
+            store.new_id,
+            self._threads.keep,
+        )
         self._open: dict[tuple[str, int], _Open] = {}
         self._opening: dict[tuple[str, int], asyncio.Task[Log]] = {}
-        self._threads = Crew(THREADS, "streams")
         self._tasks: list[asyncio.Task[None]] = []
         self._work = asyncio.Event()
         self._swept = 0
@@ -234,7 +241,7 @@ class Streams:
             await shared.refresh()
             return shared
         folder = HotFolder(self._options.folder / folder_name(stream), self._options.sizes)
-        log = HotLog(folder, self._threads.run, self._store.now_ns)
+        log = HotLog(folder, self._threads.keep, self._store.now_ns)
 
         async def first() -> Head:
             return await self._sealed.last_head(stream.flow_id) or Head(0, 0, 0)

@@ -173,7 +173,8 @@ async def test_who_is_cancelled_is_told_when_the_thread_has_ended() -> None:
         raise KeyError
 
     failed: list[BaseException] = []
-    asking = asyncio.ensure_future(to_its_end(asyncio.ensure_future(asyncio.to_thread(work)), failed.append))
+    crew = Crew(1, "test")
+    asking = asyncio.ensure_future(to_its_end(crew.keep(work), failed.append))
     assert await asyncio.to_thread(begun.wait, 30)
     for _ in range(3):
         asking.cancel()
@@ -184,3 +185,4 @@ async def test_who_is_cancelled_is_told_when_the_thread_has_ended() -> None:
     with pytest.raises(asyncio.CancelledError):
         await asking
     assert [type(error) for error in failed] == [KeyError]
+    await crew.close()

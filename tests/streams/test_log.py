@@ -18,7 +18,7 @@ from store.streams.entries import entries_of
 from store.streams.hot import HotFolder, Sizes
 from store.streams.log import HotLog
 from store.streams.records import Head, read_hot_tail
-from store.threads import Crew
+from store.threads import Crew, Kept
 
 WAIT_S = 30
 """Far more than anything takes; what hangs fails."""
@@ -35,10 +35,10 @@ class Stage:
         self.began = threading.Event()
         self.go = threading.Event()
 
-    def run(self, call: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:
+    def run(self, call: Callable[..., Any], *args: Any) -> Kept[Any]:
         """As `log.Run`."""
         self.told.append(f"{call.__name__} asked")
-        return self.crew.run(self._made, call, *args)
+        return self.crew.keep(self._made, call, *args)
 
     def _made(self, call: Callable[..., Any], *args: Any) -> Any:
         try:
