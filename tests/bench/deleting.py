@@ -22,7 +22,8 @@ from store.media.config import FilesConfig, build
 from store.media.signing import Lifetime, Signer
 from store.settings import DEFAULT_BACKEND_ID
 from tests.bench.seed import identifier, seed
-from tests.bench.servers import ROOT, first_answer, free_port
+from tests.bench.servers import ROOT, first_answer
+from tests.ports import free_port
 
 SEGMENTS, WITH_BYTES = 1_000_000, 20_000
 FLOWS = 100

@@ -23,8 +23,9 @@ import httpx
 from proxy.commands.keys import add_key
 from proxy.identity.apikeys import ApiKey, dump_keys_file
 from tests.bench.load import interleaved, requests_per_s
-from tests.bench.servers import ROOT, bare, free_port, process
+from tests.bench.servers import ROOT, bare, process
 from tests.bench.table import Result, show
+from tests.ports import free_port
 
 SMALL, LONG = os.urandom(1024), os.urandom(5 << 20)
 NAMES = 10_000

@@ -18,8 +18,9 @@ from pathlib import Path
 import websockets
 
 from tests.bench.load import interleaved
-from tests.bench.servers import free_port, process, proxy, token
+from tests.bench.servers import process, proxy, token
 from tests.bench.table import Result, show
+from tests.ports import free_port
 
 ENTRY = os.urandom(1024)
 BATCH = 100

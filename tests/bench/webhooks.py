@@ -24,8 +24,9 @@ from store.metadata.rows import Change, Event
 from store.models.webhook import WebhookPost
 from store.settings import EventSettings, StoreSettings
 from tests.bench.seed import identifier
-from tests.bench.servers import free_port, process
+from tests.bench.servers import process
 from tests.bench.table import Result, Rounds, show
+from tests.ports import free_port
 
 EVENTS, FLOWS, TARGET = 10_000, 200, 1_000.0
 KEYS = (b"k" * 32,)

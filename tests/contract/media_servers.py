@@ -18,6 +18,7 @@ from typing import NoReturn
 import pytest
 
 from tests.installed import binary
+from tests.ports import free_port
 
 ACCESS, SECRET = "tams-access", "tams-secret-key"
 BUCKET = "media"
@@ -39,12 +40,6 @@ class Server:
     endpoint: str
     versioned: bool
     checks_signatures: bool
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager

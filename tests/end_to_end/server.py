@@ -12,7 +12,8 @@ from pathlib import Path
 
 from proxy.commands.token import clear_secret
 from proxy.demo.client import Client
-from tests.bench.servers import ROOT, first_answer, free_port
+from tests.bench.servers import ROOT, first_answer
+from tests.ports import free_port
 
 
 def environment() -> dict[str, str]:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.servers import free_port
 from tests.end_to_end.server import Server, environment
+from tests.ports import free_port
 
 pytest.importorskip("av", reason="PyAV makes the demo's media")
 

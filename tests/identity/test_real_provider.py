@@ -7,7 +7,6 @@ It is npm's oidc-provider (OpenID certified), in a folder outside the tree:
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from proxy.identity.authenticate import create
 from proxy.identity.config import IdentityConfig, IntrospectionConfig, IssuerConfig
 from proxy.identity.credentials import Credential
 from tests.installed import CACHE
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -51,9 +51,7 @@ def real() -> Iterator[Real]:
     node = shutil.which("node")
     if node is None or not (FOLDER / "node_modules" / "oidc-provider").is_dir():
         pytest.skip(f"node or {FOLDER}/node_modules/oidc-provider is not there")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [node, str(SCRIPT), str(FOLDER), str(port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:

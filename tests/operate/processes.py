@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +14,7 @@ import httpx
 
 from tests.bench.servers import ROOT
 from tests.end_to_end.server import environment
+from tests.ports import free_port
 
 NGINX = """
 daemon off;
@@ -47,16 +45,6 @@ http {{
     }}
 }}
 """
-
-
-def free_port() -> int:
-    """A port that nothing listens on, below those that outgoing connections take: one that is given up for
-    a moment is still free after it."""
-    for port in random.sample(range(20_000, 32_000), 100):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise RuntimeError("no port is free")
 
 
 class Served:

@@ -16,7 +16,8 @@ import pytest
 from tests.bench.servers import ROOT
 from tests.installed import binary
 from tests.operate.load import Load
-from tests.operate.processes import Served, free_port, nginx, until
+from tests.operate.processes import Served, nginx, until
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 

@@ -8,8 +8,9 @@ import subprocess
 import time
 from collections.abc import Iterator
 
-from tests.contract.media_servers import absent, free_port
+from tests.contract.media_servers import absent
 from tests.installed import binary
+from tests.ports import free_port
 
 _START_S = 60
 

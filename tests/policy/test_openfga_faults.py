@@ -20,6 +20,7 @@ from proxy.policy.openfga import PIN_NAME, ServerDecisions, dump_pin
 from proxy.policy.openfga_api import Api, Pin
 from proxy.upstream.credentials import Fixed, Proof
 from tests.identity.serving import serving
+from tests.ports import free_port
 
 STORE, MODEL = "01ARZ3NDEKTSV4RRFFQ69G5FAV", "01ARZ3NDEKTSV4RRFFQ69G5FAW"
 PIN = Pin(STORE, MODEL)
@@ -148,8 +149,7 @@ async def test_a_fault_gives_no_answer_and_passes_by_itself(name: str) -> None:
 
 
 async def test_down_gives_no_answer_and_it_comes_back_when_the_server_does() -> None:
-    async with running(Fake()) as port:
-        pass
+    port = free_port()
     async with deciding(port) as decisions:
         with pytest.raises(Unavailable):
             await decisions.permissions(NEWSROOM)

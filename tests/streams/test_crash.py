@@ -17,8 +17,9 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from store.streams.ids import id_of
-from tests.bench.servers import ROOT, free_port
+from tests.bench.servers import ROOT
 from tests.end_to_end.server import environment
+from tests.ports import free_port
 from tests.streams.support import Wire, taken
 
 PUSHERS = 3

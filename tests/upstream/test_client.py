@@ -18,6 +18,7 @@ from proxy.upstream.client import Client
 from proxy.upstream.connection import Limits
 from proxy.upstream.credentials import Credential, Fixed, Proof, basic
 from proxy.upstream.headers import Base
+from tests.ports import free_port
 from tests.upstream.raw import CUT, Answer, Raw, ok, raw
 
 SHORT = Limits(connect_s=1.0, read_s=0.15, connections=4, body_bytes=100_000)
@@ -188,8 +189,7 @@ class TestFailures:
             assert len(server.heads) == 1
 
     async def test_nobody_there_is_unavailable(self) -> None:
-        async with raw(ok()) as server:
-            url = server.url
+        url = f"http://127.0.0.1:{free_port()}"
         client = Client(Base.of(url), Fixed(Proof()), SHORT, time.monotonic)
         with pytest.raises(Unavailable):
             await client.send("GET", "/x")
@@ -219,13 +219,12 @@ class TestFailures:
 
     async def test_an_upstream_that_is_down_is_left_alone_for_a_while(self) -> None:
         now = [100.0]
-        async with raw(ok()) as gone:
-            url = gone.url
-        client = Client(Base.of(url), Fixed(Proof()), SHORT, lambda: now[0])
+        port = free_port()
+        client = Client(Base.of(f"http://127.0.0.1:{port}"), Fixed(Proof()), SHORT, lambda: now[0])
         for _ in range(FAILURES):
             with pytest.raises(Unavailable):
                 await client.send("GET", "/x")
-        async with raw(ok(b"[1]"), port=int(url.rpartition(":")[2])) as server:
+        async with raw(ok(b"[1]"), port=port) as server:
             with pytest.raises(Unavailable):
                 await client.send("GET", "/x")
             assert server.connections == 0

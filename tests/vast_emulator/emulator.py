@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.ports import free_port
 from tests.vast_emulator.counts import Counts, Tally
 from tests.vast_emulator.faults import Fault, Faults
 from tests.vast_emulator.options import Options
@@ -32,7 +33,8 @@ class Emulator:
         self.counts = Counts()
         self._core: Core | None = None
         self._servers: dict[int, Server] = {}
-        self._ports = [self.options.port] + [0] * (self.options.endpoints - 1)
+        others = [free_port() for _ in range(self.options.endpoints - 1)]
+        self._ports = [self.options.port or free_port(), *others]
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -74,7 +76,6 @@ class Emulator:
         if self._core is None:
             raise RuntimeError("the emulator is not running")
         server = self._servers[place] = Server(self._core, self._ports[place])
-        self._ports[place] = server.server_address[1]
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
 
     def close_endpoint(self, place: int) -> None:
@@ -113,7 +114,7 @@ class EmulatorProcess:
         if options.endpoints != 1:
             raise ValueError("a process of its own has one endpoint")
         self.options = options
-        self._port = options.port
+        self._port = options.port or free_port()
         self._process: subprocess.Popen[str] | None = None
 
     @property
@@ -161,7 +162,6 @@ class EmulatorProcess:
         line = process.stdout.readline()
         if not line:
             raise RuntimeError(f"the emulator ended with status {process.wait()}")
-        self._port = int(json.loads(line)["port"])
         return self
 
     def kill(self) -> None:
