@@ -63,7 +63,8 @@ class Wire:
     async def socket(self, path: str) -> AsyncIterator[ClientConnection]:
         """A WebSocket at a path."""
         url = f"ws://{self.address}{self.prefix}{path}"
-        async with connect(url, additional_headers=dict(self.headers), max_size=None) as found:
+        given = {"additional_headers": dict(self.headers), "max_size": None, "open_timeout": SOON_S}
+        async with connect(url, **given) as found:
             yield found
 
     async def refused(self, path: str) -> tuple[int, Any]:
@@ -77,7 +78,7 @@ class Wire:
 
     async def http(self, method: str, path: str, **more: Any) -> httpx.Response:
         """A request."""
-        async with httpx.AsyncClient(headers=dict(self.headers), trust_env=False) as client:
+        async with httpx.AsyncClient(headers=dict(self.headers), timeout=SOON_S, trust_env=False) as client:
             return await client.request(method, f"http://{self.address}{self.prefix}{path}", **more)
 
     async def made(self, method: str, path: str, **more: Any) -> Any:

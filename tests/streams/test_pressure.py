@@ -21,8 +21,9 @@ from store.streams.commits import Commits
 from store.streams.entries import Entries, entries_of
 from store.streams.ids import id_of
 from store.streams.log import HotLog
+from store.streams.push import WINDOW_BYTES
 from tests.store.harness import Tams, running_tams
-from tests.streams.support import Wire, closed, served, soon, taken_all
+from tests.streams.support import SOON_S, Wire, closed, served, soon, taken_all
 
 ENTRY = bytes(100_000)
 BUSY = 4
@@ -70,12 +71,15 @@ async def test_what_is_on_its_way_is_bounded(wire: Wire, tams: Tams, monkeypatch
                 sent += 1
 
         flooding = asyncio.create_task(flood())
+        async with asyncio.timeout(SOON_S):
+            while log._commits._bytes <= WINDOW_BYTES:
+                await asyncio.sleep(0.01)
         before = -1
         while sent != before:
             before = sent
             await asyncio.sleep(0.3)
         # 4 MiB in the window, as much again in sockets' buffers on either side.
-        assert 0 < log._commits._bytes < 6 << 20
+        assert log._commits._bytes < 6 << 20
         assert not flooding.done()
         gate.set()
         found = await taken_all(pull, 400)

@@ -309,7 +309,9 @@ async def test_who_goes_makes_room(wire: Wire, tams: Tams) -> None:
     await wire.pushed("s", b"a")
     async with wire.socket("/data/s/pull"):
         (log,) = [each.log for each in tams.running.streams.streams._open.values()]
-        assert len(log.waiters) == 1
+        async with asyncio.timeout(20):
+            while len(log.waiters) != 1:
+                await asyncio.sleep(0.01)
     async with asyncio.timeout(20):
         while log.waiters:
             await asyncio.sleep(0.01)
