@@ -17,12 +17,14 @@ SCHEMA = "tams"
 
 
 def config(emulator: Emulator | EmulatorProcess, **given: Any) -> VastConfig:
-    """How to reach an emulator, by all of its endpoints."""
+    """How to reach an emulator, by all of its endpoints; with time enough on a machine that is busy."""
     endpoints = emulator.endpoints if isinstance(emulator, Emulator) else (emulator.endpoint,)
     said = {
         "endpoints": endpoints,
         "bucket": emulator.bucket,
         "schema": SCHEMA,
+        "timeout_s": 30.0,
+        "deadline_s": 60.0,
         "access_key": emulator.access_key,
         "secret_key": emulator.secret_key,
         **given,

@@ -78,7 +78,7 @@ def test_a_commit_can_be_applied_without_the_client_knowing(emulator: Any, table
 def test_a_hanging_commit_runs_into_the_timeout(
     emulator: Any, connect: Any, table: Any, kind: Any, kept: list[str]
 ) -> None:
-    impatient = connect(emulator, timeout_s=0.3)
+    impatient = connect(emulator, timeout_s=1.5)
     metadata = create_handle(impatient)
     emulator.faults.add(Fault(kind, "commit", seconds=SECONDS))
     with pytest.raises(requests.exceptions.ReadTimeout), impatient.transaction() as tx:

@@ -12,17 +12,22 @@ from typing import Any
 import pytest
 
 from store import errors
+from store.keeping import VastSettings
 from store.metadata.protocol import Stale
 from store.metadata.query import Query, SegmentQuery
 from store.metadata.rows import Change, Kind, Ref
 from store.metadata.vast import open_vast
+from store.metadata.vast_api import VastConfig
 from store.metadata.vast_probe import Conflicts
+from store.metadata.vast_session import LATEST_S
 from tests.contract.metadata_support import adding, event, flow, get, new_flow, put, segment, walk
 from tests.vast.metadata_support import config, opened
 from tests.vast_emulator import Fault
 
 IN_TIME_S = 10.0
 """Within which a caller is answered, whatever the cluster does."""
+SHORT_S = 1.5
+"""What a request may take where one is never answered: long enough for all others."""
 
 
 async def _count(vast: Any, name: str) -> int:
@@ -58,7 +63,8 @@ PASSING = [
 @pytest.mark.parametrize("conflicts", ["update", "commit"])
 async def test_a_failure_that_passes_is_not_noticed(start: Any, fault: Fault, conflicts: str) -> None:
     emulator = start(conflicts=conflicts)
-    async with opened(emulator, timeout_s=0.5) as vast:
+    given = {"timeout_s": SHORT_S} if fault.kind.startswith("hang") else {}
+    async with opened(emulator, **given) as vast:
         row = await new_flow(vast)
         emulator.faults.add(fault)
         announce = [event(1)]
@@ -76,7 +82,7 @@ async def test_a_failure_that_passes_is_not_noticed(start: Any, fault: Fault, co
 @pytest.mark.parametrize("kind", ["drop_after", "hang_after"])
 async def test_an_unanswered_commit_is_looked_into_and_not_repeated(start: Any, kind: Any) -> None:
     emulator = start()
-    async with opened(emulator, timeout_s=0.5) as vast:
+    async with opened(emulator, timeout_s=SHORT_S) as vast:
         await vast.write(Change(puts=(put(flow("counter", number=0)),)))
         for number in range(1, 4):
             row = await get(vast, "counter")
@@ -102,13 +108,20 @@ LASTING = [
 ]
 
 
+def test_whoever_says_nothing_of_time_gets_answers_in_time() -> None:
+    given = {"bucket": "b", "schema": "s", "access_key": "a", "secret_key": "s"}
+    assert VastConfig(endpoints=("http://h",), **given).deadline_s + LATEST_S < IN_TIME_S
+    assert VastSettings().deadline_s + LATEST_S < IN_TIME_S
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", LASTING, ids=lambda f: f"{f.kind}-{f.operation}-{f.status}")
 async def test_a_failure_that_lasts_is_answered_in_time_and_leaves_nothing_behind(
     start: Any, fault: Fault
 ) -> None:
     emulator = start(transaction_timeout_s=1.0)
-    async with opened(emulator) as vast:
+    # A little more than half of what is set where nobody says otherwise: twice the time would be too late.
+    async with opened(emulator, timeout_s=2.5, deadline_s=5.0) as vast:
         row = await new_flow(vast)
         emulator.faults.add(fault)
         begun = time.monotonic()
@@ -176,7 +189,7 @@ async def test_what_was_acknowledged_outlives_a_restart_of_the_cluster(tmp_path:
 
 async def test_another_endpoint_is_used_when_one_fails(start: Any) -> None:
     emulator = start(endpoints=3)
-    async with opened(emulator, timeout_s=1.0) as vast:
+    async with opened(emulator) as vast:
         row = await new_flow(vast)
         for place in (0, 1):
             emulator.close_endpoint(place)
@@ -190,7 +203,7 @@ async def test_another_endpoint_is_used_when_one_fails(start: Any) -> None:
 async def test_opening_tries_every_endpoint(start: Any) -> None:
     emulator = start(endpoints=2)
     emulator.close_endpoint(0)
-    async with opened(emulator, timeout_s=1.0) as vast:
+    async with opened(emulator) as vast:
         assert (await new_flow(vast)).id == "flow"
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,8 @@ def of(emulator: Any) -> dict[str, Any]:
             bucket=emulator.bucket,
             access_key=emulator.access_key,
             secret_key=emulator.secret_key,
-            timeout_s=0.5,
-            deadline_s=1.5,
+            timeout_s=10,
+            deadline_s=20,
         ),
     }
 
@@ -37,6 +39,18 @@ def of(emulator: Any) -> dict[str, Any]:
 async def tams(emulator: Any, tmp_path: Path) -> AsyncIterator[Tams]:
     async with running_tams(tmp_path, **of(emulator)) as running:
         yield running
+
+
+@contextmanager
+def down(tams: Tams, emulator: Any, fault: Fault) -> Iterator[None]:
+    """The cluster fails for as long as the context lasts, and nobody waits long for it."""
+    metadata: Any = tams.store.metadata
+    patient = metadata.database.config
+    metadata.database.config = replace(patient, deadline_s=1.0)
+    emulator.faults.add(fault)
+    yield
+    emulator.faults.clear()
+    metadata.database.config = patient
 
 
 async def test_media_are_ingested_and_found_again(tams: Tams) -> None:
@@ -59,18 +73,16 @@ async def test_its_status_is_told(tams: Tams, emulator: Any) -> None:
     assert status["metadata"]["version"] == "5.5.0.0"
     for path in ("/vast/buckets", "/api/v1/vast/buckets"):
         assert await tams.get(path) == {"buckets": ["vastdb"]}
-    emulator.faults.add(Fault("drop", times=None))
-    status = await tams.get("/vast/status")
+    with down(tams, emulator, Fault("drop", times=None)):
+        status = await tams.get("/vast/status")
     assert (status["vast_connected"], status["buckets"]) == (False, ["vastdb"])
-    emulator.faults.clear()
 
 
 async def test_a_cluster_that_is_down_is_no_empty_store(tams: Tams, emulator: Any) -> None:
     flow = await tams.flow()
-    emulator.faults.add(Fault("status", times=None, status=503))
-    for path in ("/flows", f"/flows/{flow['id']}", f"/flows/{flow['id']}/segments", "/ready"):
-        assert (await tams.client.get(path)).status_code == 503
-    emulator.faults.clear()
+    with down(tams, emulator, Fault("status", times=None, status=503)):
+        for path in ("/flows", f"/flows/{flow['id']}", f"/flows/{flow['id']}/segments", "/ready"):
+            assert (await tams.client.get(path)).status_code == 503
     assert [each["id"] for each in await tams.get("/flows")] == [flow["id"]]
 
 

@@ -37,8 +37,8 @@ async def test_a_store_stops_though_its_cluster_hangs(
         bucket=emulator.bucket,
         access_key=emulator.access_key,
         secret_key=emulator.secret_key,
-        timeout_s=0.5,
-        deadline_s=2.0,
+        timeout_s=2.0,
+        deadline_s=6.0,
     )
     settings = settings_of(tmp_path, metadata="vast", vast=vast)
     keys = (KEY,)
