@@ -78,7 +78,7 @@ async def running(fake: Fake, port: int = 0) -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def deciding(port: int, **options: Any) -> AsyncIterator[ServerDecisions]:
-    timeout_s = options.pop("timeout_s", 5.0)
+    timeout_s = options.pop("timeout_s", 20.0)
     api = Api(f"http://127.0.0.1:{port}", Fixed(Proof("Bearer k")), timeout_s=timeout_s)
     now = options.pop("now", lambda: 1e9)
     try:
@@ -241,17 +241,19 @@ async def test_more_groups_than_a_server_takes_are_refused_not_asked_in_parts(
 
 
 @pytest.fixture
-async def proxy(tmp_path: Path) -> AsyncIterator[tuple[Fake, httpx.AsyncClient]]:
-    """The whole proxy before a fake engine, and a client of it."""
+async def proxy(tmp_path: Path, name: str) -> AsyncIterator[tuple[Fake, httpx.AsyncClient]]:
+    """The whole proxy before a fake engine that will have the fault of this name, and a client of it."""
     fake, data = Fake(), tmp_path / "data"
+    # Only who waits for an answer in vain has to give up; all others have as long as can be set.
+    timeout_s = "1" if name == "slow" else "2"
     data.mkdir()
     (data / PIN_NAME).write_bytes(dump_pin(PIN))
     async with running(fake) as port:
-        environ = {"TAMS_OPENFGA__URL": f"http://127.0.0.1:{port}", "TAMS_OPENFGA__TIMEOUT_S": "0.5"}
+        environ = {"TAMS_OPENFGA__URL": f"http://127.0.0.1:{port}", "TAMS_OPENFGA__TIMEOUT_S": timeout_s}
         environ |= {"TAMS_DEMO": "true", "TAMS_ALLOW_BASIC": "true"}
         async with serving(tmp_path, environ) as url:
             secret = ("newsroom", clear_secret(data, "newsroom"))
-            async with httpx.AsyncClient(base_url=url, auth=secret, trust_env=False) as client:
+            async with httpx.AsyncClient(base_url=url, auth=secret, timeout=60, trust_env=False) as client:
                 yield fake, client
 
 
