@@ -115,5 +115,5 @@ def token(url: str, data: Path, client: str) -> str:
 
     secret = json.loads((data / "clients.secret").read_text())[client]
     form = {"grant_type": "client_credentials"}
-    answer = httpx.post(f"{url}/token", data=form, auth=(client, secret))
+    answer = httpx.post(f"{url}/token", data=form, auth=(client, secret), timeout=60)
     return str(answer.json()["access_token"])

@@ -103,7 +103,7 @@ async def subject(
         async with local_subject(None if in_memory else tmp_path) as found:
             yield found
         return
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=30, trust_env=False) as client:
         yield Subject(
             *buckets,
             client=client,

@@ -31,7 +31,7 @@ class Receiver(ThreadingHTTPServer):
     def until(self, event_type: str, flow_id: str | None = None) -> dict[str, str]:
         """The headers of the first delivery of that event; others, delivered twice over a crash, go by."""
         while True:
-            headers, body = self.taken.get(timeout=90)
+            headers, body = self.taken.get(timeout=180)
             told = json.loads(body)
             if told["event_type"] == event_type and (not flow_id or told["event"]["flow"]["id"] == flow_id):
                 return headers
@@ -43,8 +43,10 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         receiver = cast(Receiver, self.server)
         body = self.rfile.read(int(self.headers["content-length"]))
+        # Before it is passed on: whoever takes it may have the next one answered otherwise.
+        status = receiver.status
         receiver.taken.put((dict(self.headers.items()), body))
-        self.send_response(receiver.status)
+        self.send_response(status)
         self.send_header("content-length", "0")
         self.end_headers()
 

@@ -43,7 +43,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 def token(server: Server, client: str = "newsroom") -> str:
     secrets = json.loads((server.data / "clients.secret").read_text())
     form = {"grant_type": "client_credentials"}
-    answer = httpx.post(f"{server.url}/token", data=form, auth=(client, secrets[client]))
+    answer = httpx.post(f"{server.url}/token", data=form, auth=(client, secrets[client]), timeout=WAIT_S)
     return str(answer.json()["access_token"])
 
 
@@ -63,7 +63,7 @@ def put_flow(server: Server, label: str) -> str:
         "essence_parameters": {},
         "tags": {"auth_classes": ["news"]},
     }
-    answer = httpx.put(f"{server.url}/flows/{flow_id}", json=flow, headers=bearer(server))
+    answer = httpx.put(f"{server.url}/flows/{flow_id}", json=flow, headers=bearer(server), timeout=WAIT_S)
     assert answer.status_code == 201, answer.text
     return flow_id
 
@@ -75,7 +75,8 @@ def registered(server: Server, receiver: Receiver) -> str:
         "api_key_name": "X-Key",
         "api_key_value": SECRET,
     }
-    answer = httpx.post(f"{server.url}/service/webhooks", json=body, headers=bearer(server))
+    url = f"{server.url}/service/webhooks"
+    answer = httpx.post(url, json=body, headers=bearer(server), timeout=WAIT_S)
     assert answer.status_code == 201, answer.text
     return str(answer.json()["id"])
 
@@ -194,7 +195,8 @@ async def test_websockets_are_refused_as_requests_are(
 
 
 def test_the_service_says_where_its_streams_are(server: Server) -> None:
-    said = httpx.get(f"{server.url}/service", headers=bearer(server)).json()["event_stream_mechanisms"]
+    answer = httpx.get(f"{server.url}/service", headers=bearer(server), timeout=WAIT_S)
+    said = answer.json()["event_stream_mechanisms"]
     places = {each["name"]: each.get("config", {}).get("url") for each in said}
     assert places["server-sent-events"] == f"{server.url}/events"
     assert places["websocket"] == f"{server.url.replace('http', 'ws')}/events"

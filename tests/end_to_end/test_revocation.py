@@ -92,7 +92,7 @@ def news_flow(server: Server, headers: dict[str, str], label: str) -> None:
         "essence_parameters": {},
         "tags": {"auth_classes": ["news"]},
     }
-    answer = httpx.put(f"{server.url}/flows/{flow['id']}", json=flow, headers=headers)
+    answer = httpx.put(f"{server.url}/flows/{flow['id']}", json=flow, headers=headers, timeout=60)
     assert answer.status_code == 201, answer.text
 
 
@@ -135,7 +135,8 @@ def test_a_revocation_acts_on_deliveries_and_streams_within_ten_seconds(
     server = site.server
     mine, admin = bearer(server), bearer(server, "admin")
     hook = {"url": receiver.url, "events": ["flows/created"]}
-    assert httpx.post(f"{server.url}/service/webhooks", json=hook, headers=mine).status_code == 201
+    answer = httpx.post(f"{server.url}/service/webhooks", json=hook, headers=mine, timeout=60)
+    assert answer.status_code == 201, answer.text
     hooked: Queue[str] = Queue()
     streamed: Queue[str] = Queue()
     threading.Thread(target=delivered, args=(receiver, hooked), daemon=True).start()

@@ -34,7 +34,7 @@ def house(tmp_path: Path) -> House:
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(trust_env=False) as session:
+    async with httpx.AsyncClient(timeout=30, trust_env=False) as session:
         yield session
 
 

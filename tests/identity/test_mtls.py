@@ -109,14 +109,14 @@ async def test_the_server_itself_verifies_a_certificate_and_its_holder_is_the_ca
 ) -> None:
     async with serving(tmp_path, READING | tls(house)) as url:
         async with httpx.AsyncClient(
-            verify=house.client(house.folder / "camera.pem"), trust_env=False
+            verify=house.client(house.folder / "camera.pem"), timeout=30, trust_env=False
         ) as camera:
             assert (await camera.get(f"{url}/flows")).status_code == 200
             assert (await camera.put(f"{url}/flows/{FLOW}", json={})).status_code == 403
             assert (
                 await camera.get(f"{url}/flows", headers={"Authorization": "Bearer x"})
             ).status_code == 401
-        async with httpx.AsyncClient(verify=house.client(None), trust_env=False) as nobody:
+        async with httpx.AsyncClient(verify=house.client(None), timeout=30, trust_env=False) as nobody:
             assert (await nobody.get(f"{url}/flows")).status_code == 401
             assert (await nobody.get(f"{url}/health")).status_code == 200
 
@@ -124,7 +124,7 @@ async def test_the_server_itself_verifies_a_certificate_and_its_holder_is_the_ca
 async def test_a_certificate_of_another_authority_ends_in_the_handshake(house: House, tmp_path: Path) -> None:
     async with serving(tmp_path, READING | tls(house)) as url:
         stranger = house.client(house.folder / "stranger.pem")
-        async with httpx.AsyncClient(verify=stranger, trust_env=False) as client:
+        async with httpx.AsyncClient(verify=stranger, timeout=30, trust_env=False) as client:
             with pytest.raises((httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError)):
                 await client.get(f"{url}/flows")
 
@@ -152,13 +152,19 @@ async def test_a_front_is_believed_where_it_is_trusted(
     house: House, tmp_path: Path, fronts: str, status: int
 ) -> None:
     environ = {"TAMS_MTLS__HEADER": "Client-Cert", "TAMS_TRUSTED_FRONTS": fronts}
-    async with serving(tmp_path, READING | environ) as url, httpx.AsyncClient(trust_env=False) as client:
+    async with (
+        serving(tmp_path, READING | environ) as url,
+        httpx.AsyncClient(timeout=30, trust_env=False) as client,
+    ):
         assert (await client.get(f"{url}/flows", headers=header(house))).status_code == status
 
 
 async def test_a_header_counts_for_nothing_where_none_is_set(house: House, tmp_path: Path) -> None:
     environ = {"TAMS_TRUSTED_FRONTS": '["127.0.0.1"]'}
-    async with serving(tmp_path, READING | environ) as url, httpx.AsyncClient(trust_env=False) as client:
+    async with (
+        serving(tmp_path, READING | environ) as url,
+        httpx.AsyncClient(timeout=30, trust_env=False) as client,
+    ):
         assert (await client.get(f"{url}/flows", headers=header(house))).status_code == 401
 
 

@@ -63,7 +63,7 @@ async def until(holds: Callable[[], bool]) -> None:
 async def test_one_connection_serves_uploads_reads_parts_and_refusals(place: Place, origin: str) -> None:
     content = bytes(range(256)) * 4 * 4096
     limits = httpx.Limits(max_connections=1, max_keepalive_connections=1)
-    async with httpx.AsyncClient(limits=limits, trust_env=False) as client:
+    async with httpx.AsyncClient(limits=limits, timeout=30, trust_env=False) as client:
         put, get = target(place, origin, "PUT"), target(place, origin, "GET")
         wrong = await client.put(put, content=content, headers={"content-type": "text/html"})
         assert wrong.status_code == 403

@@ -112,7 +112,7 @@ def test_a_reload_never_falls_back_to_defaults(tmp_path: Path, lost: str) -> Non
         (tmp_path / lost).rename(tmp_path / "moved")
         served.process.send_signal(signal.SIGHUP)
         until(lambda: "Nothing was reloaded" in served.log, "refused")
-        assert httpx.get(f"{served.url}/docs").status_code == 401
+        assert httpx.get(f"{served.url}/docs", timeout=30).status_code == 401
         (tmp_path / "moved").rename(tmp_path / lost)
         served.process.send_signal(signal.SIGHUP)
         until(lambda: "read again and are in force" in served.log, "reloaded")

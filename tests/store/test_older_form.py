@@ -66,7 +66,7 @@ async def fetched(tams: Tams, flow_id: str) -> list[bytes]:
         if url.startswith("http://tams.test"):
             answer = await tams.request("GET", url)
         else:
-            async with httpx.AsyncClient() as web:
+            async with httpx.AsyncClient(timeout=30) as web:
                 answer = await web.get(url)
         assert answer.status_code == 200, answer.text
         found.append(answer.content)

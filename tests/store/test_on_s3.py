@@ -42,7 +42,7 @@ async def tams(s3: Server, tmp_path: Path) -> AsyncIterator[Tams]:
 
 @pytest.fixture
 async def web() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=30) as client:
         yield client
 
 

@@ -207,7 +207,7 @@ def _stage(folder: Path) -> Iterator[Stage]:
         headers = {name: {"Authorization": f"Bearer {value}"} for name, value in tokens.items()}
         basic = base64.b64encode(b"newsroom:not the " + secrets.token_hex(8).encode()).decode()
         headers |= {"nobody": {}, "stranger": {"Authorization": f"Basic {basic}"}}
-        document = httpx.get(f"{server.url}/openapi.json").json()
+        document = httpx.get(f"{server.url}/openapi.json", timeout=60).json()
         operations = [
             (method.upper(), template)
             for template, item in document["paths"].items()

@@ -113,8 +113,7 @@ class World:
             "api_key_name": "X-Key",
             "api_key_value": "torture",
         }
-        answer = httpx.post(
-            f"{self.server.url}/service/webhooks", json=body, headers={"Authorization": f"Bearer {access}"}
-        )
+        headers = {"Authorization": f"Bearer {access}"}
+        answer = httpx.post(f"{self.server.url}/service/webhooks", json=body, headers=headers, timeout=60)
         if answer.status_code != 201:
             raise Broken(f"the webhook is answered {answer.status_code}: {answer.text}")

@@ -41,7 +41,7 @@ class Here:
         if who not in self.tokens:
             secret = read_clear(self.folder / "data")[who]
             form = {"grant_type": "client_credentials"}
-            answer = httpx.post(f"{self.url}/token", data=form, auth=(who, secret))
+            answer = httpx.post(f"{self.url}/token", data=form, auth=(who, secret), timeout=WAIT_S)
             self.tokens[who] = answer.json()["access_token"]
         headers = {"authorization": f"Bearer {self.tokens[who]}"}
         return httpx.request(method, self.url + path, json=body, headers=headers, timeout=WAIT_S)
@@ -64,7 +64,7 @@ class Here:
 
     def registered(self) -> list[dict[str, Any]]:
         """The webhooks at the upstream."""
-        found: list[dict[str, Any]] = httpx.get(self.behind + WEBHOOKS).json()
+        found: list[dict[str, Any]] = httpx.get(self.behind + WEBHOOKS, timeout=WAIT_S).json()
         return found
 
 

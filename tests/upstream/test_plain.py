@@ -431,8 +431,8 @@ class TestMedia:
                 begun.set()
                 await asyncio.sleep(0)
 
-        await asyncio.wait_for(proxy.app(scope("GET", path), receive, send), 10)
-        assert await asyncio.to_thread(plain.left.wait, 10)
+        await asyncio.wait_for(proxy.app(scope("GET", path), receive, send), 30)
+        assert await asyncio.to_thread(plain.left.wait, 30)
 
     async def test_an_upload_that_is_cut_off_is_cut_off_upstream(self, plain: Plain, proxy: Proxy) -> None:
         path = await uploading(plain, proxy, "sink")
@@ -447,8 +447,8 @@ class TestMedia:
         async def send(message: Any) -> None:
             raise AssertionError("an answer for nobody")
 
-        await asyncio.wait_for(proxy.app(scope("PUT", path), receive, send), 10)
-        assert await asyncio.to_thread(plain.left.wait, 10)
+        await asyncio.wait_for(proxy.app(scope("PUT", path), receive, send), 30)
+        assert await asyncio.to_thread(plain.left.wait, 30)
         assert plain.media == {}
 
     async def test_long_media_come_and_go_in_little_memory(self, plain: Plain, proxy: Proxy) -> None:
@@ -535,15 +535,15 @@ class TestLeaving:
         plain.trouble = lambda call: Waiting(asked, plain.left)
 
         async def receive() -> dict[str, Any]:
-            await asyncio.to_thread(asked.wait, 10)
+            await asyncio.to_thread(asked.wait, 30)
             return {"type": "http.disconnect"}
 
         async def send(message: Any) -> None:
             raise AssertionError("an answer for nobody")
 
         asking = scope("GET", f"/flows/{flow}", await proxy.token("attacker"))
-        await asyncio.wait_for(proxy.app(asking, receive, send), 10)
-        assert await asyncio.to_thread(plain.left.wait, 10)
+        await asyncio.wait_for(proxy.app(asking, receive, send), 30)
+        assert await asyncio.to_thread(plain.left.wait, 30)
 
     def test_so_it_does_when_a_connection_is_closed(self, tmp_path: Path) -> None:
         plain, asked = Plain(), threading.Event()
@@ -572,7 +572,7 @@ class TestLeaving:
             statuses.append(message.get("status", 0))
 
         asking = scope("PUT", f"/flows/{flow}/label", await proxy.token("attacker"))
-        await asyncio.wait_for(proxy.app(asking, receive, send), 10)
+        await asyncio.wait_for(proxy.app(asking, receive, send), 30)
         assert statuses[0] == 204 and plain.flows[flow]["label"] == "changed"
 
     async def test_an_end_that_others_ask_for_is_theirs(self) -> None:

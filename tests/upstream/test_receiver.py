@@ -164,23 +164,23 @@ class TestTheDoor:
         document = flow_document(["v"])
         body = {"event_type": "flows/created", "event": {"flow": document}, "event_timestamp": ""}
         headers = {} if key is None else {KEY_NAME: key.encode("latin-1")}
-        answer = httpx.post(here.url + PATH, json=body, headers=headers)  # type: ignore[arg-type]
+        answer = httpx.post(here.url + PATH, json=body, headers=headers, timeout=WAIT_S)  # type: ignore[arg-type]
         assert answer.status_code == 401
         mine = here.flow("victim")
         assert told(receiver)["event"]["flow"]["id"] == mine
 
     def test_other_methods_find_nothing_to_do(self, here: Here) -> None:
-        assert httpx.get(here.url + PATH).status_code == 405
+        assert httpx.get(here.url + PATH, timeout=WAIT_S).status_code == 405
 
 
 def test_what_was_never_seen_is_told_to_administrators_alone(tmp_path: Path, receiver: Receiver) -> None:
     with stored(tmp_path / "store") as behind, proxied(tmp_path, behind) as here:
         document = flow_document(["v"])
-        httpx.put(f"{behind}/flows/{document['id']}", json=document).raise_for_status()
+        httpx.put(f"{behind}/flows/{document['id']}", json=document, timeout=WAIT_S).raise_for_status()
         with receiving() as admins:
             here.hook("victim", receiver, events=["flows/deleted", "flows/created"])
             here.hook("admin", admins, events=["flows/deleted"])
-            httpx.delete(f"{behind}/flows/{document['id']}").raise_for_status()
+            httpx.delete(f"{behind}/flows/{document['id']}", timeout=WAIT_S).raise_for_status()
             assert told(admins)["event"] == {"flow_id": document["id"]}
         seen = here.flow("victim")
         assert told(receiver)["event"]["flow"]["id"] == seen
