@@ -28,8 +28,9 @@ from tests.tools.places import Place  # noqa: E402
 pytestmark = pytest.mark.slow
 HLS = CACHE / "hls" / "node_modules" / "hls.js" / "dist" / "hls.min.js"
 PAGE = Path(__file__).with_name("player.html")
-TIMEOUT_S = 90
-LATE = 4
+TIMEOUT_S = 180
+ROUNDED = 1
+"""By how many pictures a time may be off, which is told in microseconds."""
 FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -110,7 +111,7 @@ class Studio:
 
     def play(self, path: str, until: float, token: str | None) -> dict[str, Any]:
         """What a player shows of a playlist, up to a time of the media element."""
-        asked = {"url": self.place.server.url + path, "until": str(until), "rate": "2"}
+        asked = {"url": self.place.server.url + path, "until": str(until)}
         query = urlencode(asked | ({"token": token} if token else {}))
         profile = f"--user-data-dir={self.folder / 'profile'}"
         process = subprocess.Popen(
@@ -167,9 +168,9 @@ def test_a_film_plays_from_its_first_to_its_last_picture(studio: Studio, contain
     assert shown == sorted(shown)
     assert shown[0] < 5
     assert shown[-1] >= PICTURES - 5
-    # Each picture at its time, whatever the media's own times begin with; one that is read late is later.
+    # Each picture at its time, whatever the media's own times begin with.
     late = [number - round(time * RATE) for time, number in report["shown"]]
-    assert max(late) - min(late) <= LATE, late
+    assert max(late) - min(late) <= ROUNDED, late
 
 
 def test_an_edit_plays_in_its_order(studio: Studio) -> None:
