@@ -278,7 +278,7 @@ class TestTrouble:
 
     async def test_a_slow_upstream_is_504(self, plain: Plain, tmp_path: Path) -> None:
         (flow,) = holds(plain, ["a"])
-        async with before(plain, tmp_path, upstream_options={"read_s": 0.2}) as proxy:
+        async with before(plain, tmp_path, upstream_options={"read_s": 1}) as proxy:
             await proxy.made("attacker", "GET", f"/flows/{flow}")
 
             class Slow(Response):
