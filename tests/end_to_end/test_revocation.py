@@ -162,7 +162,7 @@ def test_a_revocation_acts_on_deliveries_and_streams_within_ten_seconds(
     told: list[list[str]] = []
     for labels in (hooked, streamed):
         found: list[str] = []
-        for attempt in range(100):
+        for attempt in range(300):
             news_flow(server, admin, f"again {attempt}")
             time.sleep(0.2)
             while not labels.empty():
