@@ -14,6 +14,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 from store.metadata import sqlite_page, sqlite_rows, sqlite_segments
@@ -81,10 +82,10 @@ async def flows(folder: Path) -> list[Result]:
         path = folder / f"flows {count}"
         ref = Ref(Kind.FLOW, await library(path, count))
         connection = connect(path, busy_s=0)
-        costs["get a flow"][count] = cpu_us(lambda c=connection, r=ref: sqlite_rows.get(c, r), 500)
+        costs["get a flow"][count] = cpu_us(partial(sqlite_rows.get, connection, ref), 500)
         for name, query in LISTINGS.items():
             seen = sqlite_page.Seen()
-            costs[name][count] = cpu_us(lambda c=connection, q=query, s=seen: sqlite_page.page(c, q, s))
+            costs[name][count] = cpu_us(partial(sqlite_page.page, connection, query, seen))
         connection.close()
     return [
         Result("P2", f"{name}, {count:,} flows / {SIZES[0]:,}", by[count], by[SIZES[0]], "us", 1.3, False)

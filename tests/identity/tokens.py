@@ -46,8 +46,8 @@ def rsa_pair(kid: str, algorithm: str = "RS256", bits: int = 2048) -> Pair:
 
 
 def ec_pair(kid: str, algorithm: str = "ES256") -> Pair:
-    curve = {"ES256": ec.SECP256R1, "ES384": ec.SECP384R1, "ES512": ec.SECP521R1}[algorithm]
-    return Pair(kid, algorithm, ec.generate_private_key(curve()))
+    curve = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}[algorithm]
+    return Pair(kid, algorithm, ec.generate_private_key(curve))
 
 
 def ed_pair(kid: str) -> Pair:

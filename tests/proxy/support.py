@@ -14,10 +14,11 @@ from uuid import uuid4
 
 import httpx
 
-from proxy.app import Settings, first_start, run_proxy
+from proxy.app import Settings, run_proxy
 from proxy.asgi import App
 from proxy.identity.secrets import read_clear
 from proxy.policy.folder import FolderPolicy
+from proxy.start import first_start
 from store.settings import parse
 
 URL = "http://tams.test"
@@ -27,7 +28,7 @@ SCOPES = ("read", "write", "delete")
 OPEN, OWN, VICTIMS, SHARED, VISIBLE = (f"0000000{n}-0000-4000-8000-000000000000" for n in range(1, 6))
 """Storage backends: untagged (the default), of the classes t, v, `shared`, and `t_ro` (read by some)."""
 
-BACKENDS = {
+BACKENDS: dict[str, dict[str, Any]] = {
     OPEN: {"label": "open", "default": True},
     OWN: {"label": "own", "tags": {"auth_classes": ["t"]}},
     VICTIMS: {"label": "victims", "tags": {"auth_classes": ["v"]}},

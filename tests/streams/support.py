@@ -63,8 +63,8 @@ class Wire:
     async def socket(self, path: str) -> AsyncIterator[ClientConnection]:
         """A WebSocket at a path."""
         url = f"ws://{self.address}{self.prefix}{path}"
-        given = {"additional_headers": dict(self.headers), "max_size": None, "open_timeout": SOON_S}
-        async with connect(url, **given) as found:
+        headers = dict(self.headers)
+        async with connect(url, additional_headers=headers, max_size=None, open_timeout=SOON_S) as found:
             yield found
 
     async def refused(self, path: str) -> tuple[int, Any]:

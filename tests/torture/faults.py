@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -147,9 +148,7 @@ def _each(report: Report, name: str, modes: tuple[Mode, ...], seed: int, setting
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tams-torture-")))
         relay, caller = setting(stack, folder, seed)
         for mode in modes:
-            report.attempt(
-                "faults", f"{name} {mode}", lambda mode=mode: _fault(relay, caller, mode, refusals)
-            )  # type: ignore[misc]
+            report.attempt("faults", f"{name} {mode}", partial(_fault, relay, caller, mode, refusals))
 
 
 def _fault(relay: Relay, caller: Caller, mode: Mode, refusals: int) -> str:
