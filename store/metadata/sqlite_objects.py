@@ -16,7 +16,7 @@ from store.metadata.tables import object_document, objects_of
 from store.timerange import MIN_NS
 
 OBJECT: Final = """o.id, o.version, o.role, o.flow_id, o.created_ns,
-    (SELECT i.id FROM objects i WHERE i.number = o.init), o.document, o.number"""
+    iif(o.init IS NULL, NULL, (SELECT i.id FROM objects i WHERE i.number = o.init)), o.document, o.number"""
 BACKLOG: Final = 10
 """While more than this many times the limit of bytes are listed as doomed, no more objects are forgotten."""
 LOOKS: Final = 20
@@ -62,8 +62,9 @@ class Cache:
         known = self._rows
         missing = wanted.difference(known)
         if missing:
+            # One for each: a page may have an object a thousand times.
             records = {record[1]: record for record in read(min(missing), max(missing))}
-            fresh = {row.version: row for row in objects_of([records[version] for version in missing])}
+            fresh = {row.version: row for row in objects_of(records.values())}
             if len(known) + len(fresh) > CACHED:
                 # Others may be reading by what was kept until now.
                 self._rows = known = {version: known[version] for version in wanted if version in known}
