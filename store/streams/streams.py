@@ -214,13 +214,6 @@ class Streams:
         log = await self._log_of(stream)
         await log.remove()
 
-    async def flush(self) -> None:
-        """Seal all that there is, now."""
-        for each in list(self._open.values()):
-            # One that is under way may have looked before the last entries came.
-            async with each.turn:
-                await self._turn(each, 0)
-
     async def _log_of(self, stream: Stream) -> Log:
         found = self._open.get(stream.key)
         if found is not None:

@@ -16,9 +16,18 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from store.server import server
 from store.serving import StopSettings
+from store.streams.streams import Streams
 
 SOON_S = 20.0
 """Within which what must happen happens, however busy the machine."""
+
+
+async def seal_all(streams: Streams) -> None:
+    """Seal all that there is, now."""
+    for each in list(streams._open.values()):
+        # One that is under way may have looked before the last entries came.
+        async with each.turn:
+            await streams._turn(each, 0)
 
 
 @asynccontextmanager

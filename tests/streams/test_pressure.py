@@ -23,7 +23,7 @@ from store.streams.ids import id_of
 from store.streams.log import HotLog
 from store.streams.push import WINDOW_BYTES
 from tests.store.harness import Tams, running_tams
-from tests.streams.support import SOON_S, Wire, closed, served, soon, taken_all
+from tests.streams.support import SOON_S, Wire, closed, seal_all, served, soon, taken_all
 
 ENTRY = bytes(100_000)
 BUSY = 4
@@ -143,10 +143,10 @@ async def test_a_storage_backend_that_is_down_keeps_entries_hot(
             patch.setattr(media, "write", down)
             patch.setattr(media, "adopt", down)
         with pytest.raises(Unavailable):
-            await streams.flush()
+            await seal_all(streams)
         ids += await wire.pushed("s", b"c")
         assert (await wire.http("GET", "/data/s?last_entry_id=0&count=9")).content == b"abc"
-    await streams.flush()
+    await seal_all(streams)
     (flow,) = await wire.made("GET", "/flows?tag.stream_id=s")
     assert sum(each["sample_count"] for each in await tams.get(f"/flows/{flow['id']}/segments")) == 3
     assert (await wire.http("GET", "/data/s?last_entry_id=0&count=9")).content == b"abc"

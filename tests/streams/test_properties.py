@@ -21,6 +21,7 @@ from store.streams.hot import Sizes
 from store.streams.streams import Options, Streams
 from store.streams.visiting import Anyone
 from tests.store.harness import Tams, running_tams
+from tests.streams.support import seal_all
 
 SIZES = Sizes(entries=4, file_bytes=400)
 WRITERS, PULLERS = 2, 3
@@ -73,7 +74,7 @@ class World:
 
     async def seal(self, writer: int) -> None:
         """Seal all that one process can."""
-        await self.writers[writer].flush()
+        await seal_all(self.writers[writer])
 
     async def restart(self, writer: int) -> None:
         """A process ends and another begins."""

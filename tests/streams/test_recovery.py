@@ -24,6 +24,7 @@ from store.streams.sealing import Sealer
 from store.streams.streams import Options, Streams, folder_name
 from store.streams.visiting import Anyone
 from tests.store.harness import KEY, Tams, settings_of
+from tests.streams.support import seal_all
 
 SIZES = Sizes(entries=4, file_bytes=400)
 
@@ -138,11 +139,11 @@ async def test_a_seal_that_was_cut_off_is_done_again(
             patch.setattr(Files, "adopt", unable)
         patch.setattr(owner, step, dying)
         with pytest.raises(Died):
-            await streams.flush()
+            await seal_all(streams)
     await streams.stop()
     streams = await house.process()
     assert await house.found(streams) == entries
-    await streams.flush()
+    await seal_all(streams)
     assert await house.found(streams) == entries
     segments = await house.tams.segments(house.stream.flow_id)
     assert sum(each["sample_count"] for each in segments) == 10
@@ -162,9 +163,9 @@ async def test_sealed_entries_are_read_in_either_form(
     with monkeypatch.context() as patch:
         if once:
             patch.setattr(Files, "adopt", unable)
-        await streams.flush()
+        await seal_all(streams)
     entries += await house.pushed(streams, *(b"more %d" % number for number in range(10)))
-    await streams.flush()
+    await seal_all(streams)
     await streams.stop()
     streams = await house.process()
     assert await house.found(streams) == entries
@@ -184,7 +185,7 @@ async def test_an_object_that_cannot_be_written_any_more_is_left_as_it_is(house:
     await streams.stop()
     streams = await house.process()
     assert await house.found(streams) == entries
-    await streams.flush()
+    await seal_all(streams)
     objects = house.tams.settings.data.glob("media-*/objects/**/*")
     assert whole in [path.read_bytes() for path in objects if path.is_file()]
     assert await house.found(streams) == entries
@@ -212,7 +213,7 @@ async def test_what_is_behind_the_records_of_a_dead_process_never_turns_up(house
 async def test_a_log_that_was_lost_goes_on_behind_what_is_sealed(house: House) -> None:
     streams = await house.process()
     entries = await house.pushed(streams, *(b"%d" % number for number in range(10)))
-    await streams.flush()
+    await seal_all(streams)
     await streams.stop()
     HotFolder(house.folder, SIZES).remove()
     streams = await house.process()
@@ -246,7 +247,7 @@ async def test_the_log_of_a_flow_that_has_gone_goes_too(house: House) -> None:
     streams = await house.process()
     await house.pushed(streams, b"a")
     await house.tams.delete(f"/flows/{house.stream.flow_id}")
-    await streams.flush()
+    await seal_all(streams)
     assert not house.folder.exists()
     await streams.stop()
     streams = await house.process()
@@ -260,7 +261,7 @@ async def test_a_foreign_segment_in_the_way_loses_nothing(house: House) -> None:
     streams = await house.process()
     entries = await house.pushed(streams, *(b"%d" % number for number in range(6)))
     await house.tams.segment(house.stream.flow_id, "[0:0_9000000000:0)")
-    await streams.flush()
+    await seal_all(streams)
     assert await house.found(streams) == entries
     await streams.stop()
 
@@ -275,7 +276,7 @@ async def test_what_another_seals_in_the_very_turn_of_a_read_is_not_passed_over(
         async with opened() as running:
             streams = Streams(running.store, options)
             await streams.read(await streams.find("s"), 0, 1, 1)
-            await streams.flush()
+            await seal_all(streams)
             await streams.stop()
 
     async with opened() as running:

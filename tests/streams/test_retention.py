@@ -14,6 +14,7 @@ from store.streams.streams import Options, Streams
 from store.streams.visiting import Anyone
 from store.timerange import NS_PER_S
 from tests.store.harness import Tams
+from tests.streams.support import seal_all
 
 SIZES = Sizes(entries=10, file_bytes=10_000)
 
@@ -49,7 +50,7 @@ async def test_exactly_the_newest_are_read(tams: Tams, tmp_path: Path, sealed: b
     streams, stream = await made(tams, tmp_path / "hot", max_len=25)
     ids = await pushed(streams, stream, 60)
     if sealed:
-        await streams.flush()
+        await seal_all(streams)
     assert await kept(streams, stream) == ids[-25:]
     ids += await pushed(streams, stream, 3)
     assert await kept(streams, stream) == ids[-25:]
@@ -59,8 +60,8 @@ async def test_exactly_the_newest_are_read(tams: Tams, tmp_path: Path, sealed: b
 async def test_segments_of_which_nothing_is_kept_go(tams: Tams, tmp_path: Path) -> None:
     streams, stream = await made(tams, tmp_path / "hot", max_len=25)
     ids = await pushed(streams, stream, 60)
-    await streams.flush()
-    await streams.flush()
+    await seal_all(streams)
+    await seal_all(streams)
     assert await segments(tams, stream) == 3
     assert await kept(streams, stream) == ids[-25:]
     await streams.stop()
@@ -72,8 +73,8 @@ async def test_what_is_too_old_is_not_read_and_goes(tams: Tams, tmp_path: Path) 
     ids = await streams.append(stream, entries_of([b"old"] * 10, [Wanted(old + n) for n in range(10)]))
     ids = await pushed(streams, stream, 15)
     assert await kept(streams, stream) == ids
-    await streams.flush()
-    await streams.flush()
+    await seal_all(streams)
+    await seal_all(streams)
     assert await kept(streams, stream) == ids
     assert await segments(tams, stream) == 2
     await streams.stop()
@@ -82,8 +83,8 @@ async def test_what_is_too_old_is_not_read_and_goes(tams: Tams, tmp_path: Path) 
 async def test_what_is_too_much_goes_and_the_newest_segment_stays(tams: Tams, tmp_path: Path) -> None:
     streams, stream = await made(tams, tmp_path / "hot", size_bytes=5_000)
     ids = await pushed(streams, stream, 50, size=900)
-    await streams.flush()
-    await streams.flush()
+    await seal_all(streams)
+    await seal_all(streams)
     assert 1 <= await segments(tams, stream) <= 2
     found = await kept(streams, stream)
     assert found and found == ids[-len(found) :]

@@ -11,7 +11,7 @@ from websockets.exceptions import ConnectionClosed
 
 from store.streams.ids import id_of
 from tests.store.harness import Tams
-from tests.streams.support import Wire, batch, closed, cut, soon, taken, taken_all
+from tests.streams.support import Wire, batch, closed, cut, seal_all, soon, taken, taken_all
 
 PARTS = [("a", b"one"), ("a", b"two")]
 
@@ -370,9 +370,9 @@ async def test_segments_are_added_only_before_what_is_live(wire: Wire, tams: Tam
     both = [await post("[0:0_1:0)"), await post("[3:0_4:0)")]
     (failed,) = (await tams.post(path, both, 200)).json()["failed_segments"]
     assert failed["timerange"] == "[3:0_4:0)" and "live stream" in failed["error"]["summary"]
-    await tams.running.streams.streams.flush()
+    await seal_all(tams.running.streams.streams)
     later = await wire.pushed("s", b"b")
-    await tams.running.streams.streams.flush()
+    await seal_all(tams.running.streams.streams)
     within = f"[{id_of(first) // 10**9}:{id_of(first) % 10**9}_"
     assert [each["sample_count"] for each in await wire.made("GET", f"{path}?timerange={within}")] == [1, 1]
     answer = await wire.http("GET", "/data/s?count=10&last_entry_id=0")
