@@ -12,8 +12,8 @@ import typer
 from rich.console import Console
 
 from proxy.commands.clients import refusals
-from proxy.commands.places import Data, data_of
-from proxy.commands.token import URL, clear_secret
+from proxy.commands.places import Data, Url, data_of, url_of
+from proxy.commands.token import clear_secret
 from proxy.demo.client import Client, Refused
 from proxy.demo.ingest import Programme
 from proxy.demo.media import NoMediaLibrary
@@ -28,7 +28,7 @@ TAI_AHEAD_S = 37
 
 
 def demo(
-    url: Annotated[str, typer.Option(help="Where the server says that it is.")] = URL,
+    url: Url = None,
     data: Data = None,
     segments: Annotated[int, typer.Option(min=2, max=300, help="How many segments, of 2 s each.")] = 30,
 ) -> None:
@@ -48,7 +48,7 @@ def demo(
     went as it should; 1, something did not; 2, it could not be tried.
     """
     with refusals():
-        secrets = _secrets(data_of(data))
+        secrets, url = _secrets(data_of(data)), url_of(url)
     console = Console()
     report = Report(console)
     now = datetime.now(UTC)

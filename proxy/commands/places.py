@@ -6,7 +6,8 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,12 +24,31 @@ Data = Annotated[
 Policies = Annotated[
     Path | None, typer.Option("--policies", help="The policy folder; by default that of the settings.")
 ]
+Url = Annotated[
+    str | None, typer.Option("--url", help="Where the proxy is; by default where its settings say, here.")
+]
 KEYS_NAME = "keys.json"
 
 
 def data_of(given: Path | None) -> Path:
     """The data folder. Raises `InvalidSettings`."""
     return _settings().data if given is None else given
+
+
+def url_of(given: str | None) -> str:
+    """Where the proxy of the settings is reached on this machine: by its public name where it speaks TLS, for
+    the certificate's is that. Raises `InvalidSettings`."""
+    if given is not None:
+        return given
+    settings = _settings()
+    if settings.tls.certificate is not None:
+        return settings.base_url()
+    host = settings.host
+    with suppress(ValueError):  # a name
+        address = ip_address(host)
+        if address.is_unspecified:
+            host = "127.0.0.1" if address.version == 4 else "::1"
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
 def keys_file_of(given: Path | None) -> Path:

@@ -13,10 +13,10 @@ from urllib.parse import quote
 import httpx
 import typer
 
-from proxy.commands.places import Data, Policies, data_of, policies_of
+from proxy.commands.places import Data, Policies, Url, data_of, policies_of, url_of
 from proxy.commands.policy_edit import principal as named
 from proxy.commands.policy_show import At, Groups, Json, refusals, tell_json, tell_table
-from proxy.commands.token import URL, clear_secret, fetch
+from proxy.commands.token import clear_secret, fetch
 from proxy.identity.clients import parse_clients
 from proxy.policy.embedded.explain import Explanation
 from proxy.policy.embedded.tuples import Tuple
@@ -129,7 +129,7 @@ def explain(
     group: Groups = None,
     policies: Policies = None,
     at: At = None,
-    url: Annotated[str, typer.Option(help="The running proxy, to look up a resource.")] = URL,
+    url: Url = None,
     client: Annotated[str, typer.Option(help="The administrator to look it up as.")] = "admin",
     data: Data = None,
     json: Json = False,
@@ -140,9 +140,8 @@ def explain(
         if classes is not None:
             names = [check_class(each) for each in classes.split(",") if each]
         elif what.partition("/")[0] in KINDS and "/" in what:
-            names = look_up(
-                url, fetch(url, client, clear_secret(data_of(data), client), [])["access_token"], what
-            )
+            place, known = url_of(url), clear_secret(data_of(data), client)
+            names = look_up(place, fetch(place, client, known, [])["access_token"], what)
         else:
             names = [check_class(what)]
         admin = asked.explain("can_administer", SERVICE)

@@ -8,15 +8,13 @@ from typing import Annotated
 import typer
 
 from proxy.commands.clients import refusals
-from proxy.commands.places import Data, data_of
+from proxy.commands.places import Data, Url, data_of, url_of
 from proxy.identity.secrets import read_clear
 from store.client.tams import fetch
 
-__all__ = ["URL", "app", "clear_secret", "fetch"]
+__all__ = ["app", "clear_secret", "fetch"]
 
 app = typer.Typer(help="Get an access token.")
-
-URL = "http://127.0.0.1:8000"
 
 
 @app.callback(invoke_without_command=True)
@@ -24,7 +22,7 @@ def token(
     client_id: Annotated[
         str, typer.Option("--client", help="The client; its secret is in clients.secret.")
     ] = "admin",
-    url: Annotated[str, typer.Option(help="The public URL of the proxy.")] = URL,
+    url: Url = None,
     scope: Annotated[list[str] | None, typer.Option(help="A scope; all of the client's if none.")] = None,
     secret: Annotated[
         str | None, typer.Option(help="Its secret, when it is not in clients.secret; - asks for it.")
@@ -36,7 +34,7 @@ def token(
         if secret == "-":
             secret = typer.prompt("secret", hide_input=True)
         known = secret if secret is not None else clear_secret(data_of(data), client_id)
-        typer.echo(fetch(url, client_id, known, scope or [])["access_token"])
+        typer.echo(fetch(url_of(url), client_id, known, scope or [])["access_token"])
 
 
 def clear_secret(data: Path, client_id: str) -> str:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from proxy.__main__ import app
 from proxy.app import load_settings
+from proxy.commands.places import url_of
 from proxy.identity.clients import parse_clients
 from proxy.identity.secrets import read_secrets
 from proxy.policy.files import load
@@ -41,6 +42,39 @@ def test_the_settings_say_where_the_data_are(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("TAMS_API_KEYS", str(tmp_path / "other.json"))
     assert run("key", "add", "instrument")[0] == 0
     assert (tmp_path / "other.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("settings", "place"),
+    [
+        ({}, "http://127.0.0.1:8000"),
+        ({"PORT": "9"}, "http://127.0.0.1:9"),
+        ({"HOST": "0.0.0.0", "PUBLIC_URL": "https://tams.example"}, "http://127.0.0.1:8000"),
+        ({"HOST": "::", "PORT": "9"}, "http://[::1]:9"),
+        ({"HOST": "::1", "PORT": "9"}, "http://[::1]:9"),
+        ({"HOST": "10.0.0.7"}, "http://10.0.0.7:8000"),
+        (
+            {"TLS__CERTIFICATE": "c.pem", "TLS__KEY": "k.pem", "PUBLIC_URL": "https://tams.example/"},
+            "https://tams.example",
+        ),
+    ],
+)
+def test_the_settings_say_where_the_proxy_is(
+    settings: dict[str, str], place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in settings.items():
+        monkeypatch.setenv(f"TAMS_{name}", value)
+    assert url_of(None) == place
+    assert url_of("http://elsewhere") == "http://elsewhere"
+
+
+def test_a_token_is_fetched_where_the_settings_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAMS_PORT", "9")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "clients.secret").write_text(json.dumps({"admin": "s"}))
+    (tmp_path / "data" / "clients.secret").chmod(0o600)
+    status, told = run("token")
+    assert (status, "127.0.0.1:9" in told) == (1, True), told
 
 
 def test_an_option_wins_and_needs_no_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
