@@ -20,7 +20,7 @@ from pathlib import Path
 from store.errors import BadRequest, Error, NotFound, Unavailable
 from store.media.disk import translated
 from store.streams.entries import Entries, assigned, joined
-from store.streams.hot_file import HotFile
+from store.streams.hot_file import HotFile, name_of
 from store.streams.records import (
     HOT_HEADER_BYTES,
     Broken,
@@ -125,7 +125,7 @@ class HotFolder:
         if not self.files:
             return True
         newest = self.files[-1]
-        if newest.has_more() or _is_there(self._path(newest.number + 1)):
+        if newest.has_more() or _is_there(newest.next_path):
             return True
         return not _is_there(self.files[0].path)
 
@@ -214,7 +214,7 @@ class HotFolder:
             raise translated(exc) from exc
 
     def _path(self, number: int) -> Path:
-        return self.path / f"{number:016d}.log"
+        return self.path / name_of(number)
 
     def _catch_up(self) -> None:
         """All that is there, with the lock held: what a dead process left half written is cut off."""
@@ -225,7 +225,7 @@ class HotFolder:
             raise NotFound(DELETED)
         newest = self.files[-1]
         newest.cut()
-        if _is_there(self._path(newest.number + 1)):
+        if _is_there(newest.next_path):
             self._remove_broken()
 
     def _look(self) -> None:

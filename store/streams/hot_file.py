@@ -24,10 +24,15 @@ from store.streams.records import (
 _READ_BYTES = 4 << 20
 
 
+def name_of(number: int) -> str:
+    """What a file of a hot log is called."""
+    return f"{number:016d}.log"
+
+
 @dataclass(slots=True, eq=False)
 class HotFile:
     """One file. `end`: behind its last good record. `lengths` is extended last: as many entries as it has
-    are there."""
+    are there. `next_path`: where the file behind it will be, which each commit looks for."""
 
     number: int
     path: Path
@@ -37,6 +42,10 @@ class HotFile:
     starts: list[int] = field(default_factory=list)
     lengths: list[int] = field(default_factory=list)
     end: int = HOT_HEADER_BYTES
+    next_path: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.next_path = self.path.with_name(name_of(self.number + 1))
 
     @property
     def count(self) -> int:
