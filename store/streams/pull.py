@@ -84,6 +84,8 @@ class _Puller:
                     await send(message)
                 for sid, page in pages:
                     self._positions[sid] = page.ids[-1]
+                # Frames that are sent together go out when others had their turn: before looking for more.
+                await asyncio.sleep(0)
                 if asked.ack:
                     await self._taken.wait()
                 if asked.rate is not None:

@@ -7,7 +7,7 @@ import gc
 import sqlite3
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +53,24 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def signed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The keys of all that is signed from now on."""
     found: list[str] = []
-    plain = Signer.sign
-
-    def sign(self: Signer, method: str, backend_id: str, key: str, **said: Any) -> Any:
-        found.append(key)
-        return plain(self, method, backend_id, key, **said)
-
-    monkeypatch.setattr(Signer, "sign", sign)
+    watch(monkeypatch, found.append)
     return found
+
+
+def watch(monkeypatch: pytest.MonkeyPatch, told: Callable[[str], None]) -> None:
+    """Have each key told that is signed from now on."""
+    plain = Signer.signing
+
+    def signing(self: Signer, *given: Any, **said: Any) -> Callable[[str, str | None], str]:
+        query = plain(self, *given, **said)
+
+        def watched(key: str, content_type: str | None) -> str:
+            told(key)
+            return query(key, content_type)
+
+        return watched
+
+    monkeypatch.setattr(Signer, "signing", signing)
 
 
 @pytest.fixture
@@ -223,12 +233,7 @@ async def test_others_have_their_turn_while_a_page_is_signed(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = f"{await with_segments(proxy)}/segments?limit={SEGMENTS}&presigned=true"
-    turn, turns = 0, []
-    plain = Signer.sign
-
-    def sign(self: Signer, *given: Any, **said: Any) -> str:
-        turns.append(turn)
-        return plain(self, *given, **said)
+    turn, turns = 0, list[int]()
 
     async def others() -> None:
         nonlocal turn
@@ -236,7 +241,7 @@ async def test_others_have_their_turn_while_a_page_is_signed(
             turn += 1
             await asyncio.sleep(0)
 
-    monkeypatch.setattr(Signer, "sign", sign)
+    watch(monkeypatch, lambda _: turns.append(turn))
     monkeypatch.setattr(segments, "AT_ONCE", SEGMENTS // 3)
     beside = asyncio.create_task(others())
     await proxy.made("attacker", "GET", path)
