@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import sqlite3
+import statistics
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -330,7 +332,7 @@ async def test_what_is_kept_of_tokens_and_callers_is_bounded(
     async with running(tmp_path) as proxy:
         flow = await proxy.flow(["public"])
         sizes = []
-        for _ in range(3):
+        for _ in range(7):
             for _ in range(12):
                 for who in ("attacker", "colleague", "nobody", "reader", "grouped", "victims"):
                     proxy.tokens.pop(who, None)
@@ -341,5 +343,6 @@ async def test_what_is_kept_of_tokens_and_callers_is_bounded(
                 await asyncio.sleep(0)
             gc.collect()
             sizes.append(len(gc.get_objects()))
-        # Each round has 72 tokens more: were one thing kept of each, it would show.
-        assert sizes[2] - sizes[1] < 72, sizes
+        # Each round has 72 tokens more: were one thing kept of each, it would show in every one. In some,
+        # something else of this process comes or goes.
+        assert statistics.median(after - before for before, after in pairwise(sizes)) < 72, sizes
