@@ -94,6 +94,7 @@ def command(server: Server, *words: str) -> Any:
     return done
 
 
+@pytest.mark.slow  # what a dead process had claimed is free again after a minute
 def test_a_webhook_is_delivered_signed_survives_a_crash_and_is_replayed(
     server: Server, receiver: Receiver
 ) -> None:
