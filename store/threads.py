@@ -7,6 +7,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -15,6 +16,10 @@ from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Told = Callable[[Any, BaseException | None], None]
+"""Is told on the loop what a call returned, or what it raised."""
+Tell = Callable[[Callable[[], Any], Told], None]
+"""Makes a call elsewhere; see `Crew.tell`."""
 
 
 class Late(Exception):
@@ -91,7 +96,7 @@ class Crew:
     def __init__(self, count: int, name: str) -> None:
         self._most = count
         self._name = name
-        self._calls: SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = SimpleQueue()
+        self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._pending = 0
         self._closed = False
@@ -100,16 +105,20 @@ class Crew:
         """What the call returns, or raises. One that was cancelled before it began is not made; one that has
         begun goes on. Raises `Closed`."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._begin(future, partial(call, *args, **kwargs))
+        self._begin(partial(call, *args, **kwargs), partial(settle, future), future.cancelled)
         return future
 
     def keep(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Kept[T]:
         """As `run`, for a call that is made whatever happens to who waits for it; see `to_its_end`."""
         future = Kept[T](loop=asyncio.get_running_loop())
-        self._begin(future, partial(call, *args, **kwargs))
+        self.tell(partial(call, *args, **kwargs), partial(settle, future))
         return future
 
-    def _begin(self, future: asyncio.Future[T], call: Callable[[], T]) -> None:
+    def tell(self, call: Callable[[], Any], told: Told) -> None:
+        """As `keep`, without a future, which would take another turn of the loop. Raises `Closed`."""
+        self._begin(call, told, _wanted)
+
+    def _begin(self, call: Callable[[], Any], told: Told, unwanted: Callable[[], bool]) -> None:
         if self._closed:
             raise Closed
         self._pending += 1
@@ -117,7 +126,7 @@ class Crew:
             name = f"{self._name}_{len(self._threads)}"
             self._threads.append(threading.Thread(target=self._work, name=name, daemon=True))
             self._threads[-1].start()
-        self._calls.put((call, future))
+        self._calls.put((asyncio.get_running_loop(), call, told, unwanted))
 
     async def close(self) -> None:
         """Take no more calls, and finish those there are."""
@@ -140,9 +149,9 @@ class Crew:
         taken = self._calls.get()
         if taken is None:
             return False
-        call, future = taken
+        loop, call, told, unwanted = taken
         result, error = None, None
-        if not future.cancelled():
+        if not unwanted():
             try:
                 result = call()
             # Whatever it raises is its caller's, who would wait for ever if it ended this thread.
@@ -150,19 +159,72 @@ class Crew:
                 error = exc
         # A loop that was closed meanwhile has nobody who waits.
         with contextlib.suppress(RuntimeError):
-            future.get_loop().call_soon_threadsafe(self._settle, future, result, error)
-        # An error knows this frame by its traceback, and the future knows the error.
-        del taken, call, future, error
+            loop.call_soon_threadsafe(self._ended, told, result, error)
+        # An error knows this frame by its traceback, and a future knows the error.
+        del taken, call, told, unwanted, error
         return True
 
-    def _settle(self, future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    def _ended(self, told: Told, result: Any, error: BaseException | None) -> None:
         self._pending -= 1
-        if future.done():
-            return
-        if isinstance(error, StopIteration):
-            # No future takes one: it would end the coroutine that waits.
-            error = RuntimeError("A call raised StopIteration.")
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)
+        told(result, error)
+
+
+_Call = tuple[asyncio.AbstractEventLoop, Callable[[], Any], Told, Callable[[], bool]]
+
+
+class Lane:
+    """Blocking calls that are made one at a time, in the order in which they came. Use it on one loop.
+
+    Nobody has to hold it for another to wait: what is free begins its call at once, with no task and no turn
+    of the loop before it.
+    """
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._waiting: deque[tuple[Callable[[], Any], Told]] = deque()
+        self._busy = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether a call has not ended, or is being told of."""
+        return self._busy
+
+    def put(self, call: Callable[[], Any], told: Told) -> None:
+        """Make a call, and tell what came of it before the next one begins."""
+        self._waiting.append((call, told))
+        if not self._busy:
+            self._next()
+
+    def _next(self) -> None:
+        call, told = self._waiting.popleft()
+        self._busy = True
+        try:
+            self._tell(call, partial(self._ended, told))
+        except Closed as exc:
+            self._ended(told, None, exc)
+
+    def _ended(self, told: Told, result: Any, error: BaseException | None) -> None:
+        try:
+            told(result, error)
+        finally:
+            self._busy = False
+            if self._waiting:
+                self._next()
+
+
+def settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    """Give a future what a call came to, unless nobody waits."""
+    if future.done():
+        return
+    if isinstance(error, StopIteration):
+        # No future takes one: it would end the coroutine that waits.
+        error = RuntimeError("A call raised StopIteration.")
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+def _wanted() -> bool:
+    """Of a call that is made whatever happens: not unwanted."""
+    return False

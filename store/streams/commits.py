@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 from store.errors import BadRequest, Error, Unavailable
 from store.streams.entries import Entries
 from store.streams.page import Page
 from store.streams.records import record_bytes
+from store.threads import Told
 
 COMMIT_BYTES = 4 << 20
 PENDING_BYTES = 32 << 20
 """How much may wait for its commit before who pushes has to wait."""
-Write = Callable[[Sequence[Entries]], Awaitable[list[list[int] | BadRequest]]]
-"""Writes the entries of several calls at once; see `hot.HotFolder.append`."""
+Write = Callable[[Sequence[Entries], Told], None]
+"""Begins to write the entries of several calls at once; tells as `hot.HotFolder.append` returns or raises."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +67,13 @@ class Commits:
         self._waiting: deque[tuple[Entries, asyncio.Future[list[int]], int]] = deque()
         self._bytes = 0
         self._room = asyncio.Event()
-        self._working: asyncio.Task[None] | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @property
     def pending(self) -> bool:
         """Whether anything is on its way."""
-        return self._working is not None
+        return not self._idle.is_set()
 
     async def room(self) -> None:
         """Wait while too much is on its way."""
@@ -87,40 +92,60 @@ class Commits:
         size_bytes = record_bytes(entries)
         self._waiting.append((entries, future, size_bytes))
         self._bytes += size_bytes
-        if self._working is None:
-            self._working = asyncio.create_task(self._work())
+        if self._idle.is_set():
+            self._idle.clear()
+            self._begin()
         return future
 
     async def close(self) -> None:
         """Finish what is on its way."""
-        if self._working is not None:
-            await asyncio.wait([self._working])
+        await self._idle.wait()
 
-    async def _work(self) -> None:
-        try:
-            while self._waiting:
-                await self._commit()
-        finally:
-            self._working = None
-
-    async def _commit(self) -> None:
+    def _begin(self) -> None:
         calls, futures, size_bytes = list[Entries](), list[asyncio.Future[list[int]]](), 0
         while self._waiting and size_bytes < COMMIT_BYTES:
             entries, future, each_bytes = self._waiting.popleft()
             calls.append(entries)
             futures.append(future)
             size_bytes += each_bytes
-        outcomes: Sequence[list[int] | Error] = []
-        try:
-            outcomes = await self._write(calls)
-        except Error as exc:
-            outcomes = [exc] * len(futures)
-        finally:
+        self._write(calls, partial(self._ended, futures, size_bytes))
+
+    def _ended(
+        self,
+        futures: Sequence[asyncio.Future[list[int]]],
+        size_bytes: int,
+        outcomes: Sequence[list[int] | BadRequest],
+        error: BaseException | None,
+    ) -> None:
+        if error is not None and not isinstance(error, Error):
             # Whoever waits is told, whatever it was that came in between.
-            missing = [Unavailable("The entries could not be written.")] * (len(futures) - len(outcomes))
-            _settle(futures, [*outcomes, *missing])
-            self._bytes -= size_bytes
-            self._room.set()
+            _log.error("entries could not be written", exc_info=error)
+            error = Unavailable("The entries could not be written.")
+        _settle(futures, outcomes if error is None else [error] * len(futures))
+        self._bytes -= size_bytes
+        self._room.set()
+        if self._waiting:
+            self._begin()
+        else:
+            self._idle.set()
+
+
+def by_task(write: Callable[[Sequence[Entries]], Coroutine[Any, Any, list[list[int] | BadRequest]]]) -> Write:
+    """A `Write` for what is written by awaiting."""
+    # The loop keeps no task alive.
+    writing = set[asyncio.Task[list[list[int] | BadRequest]]]()
+
+    def begin(calls: Sequence[Entries], told: Told) -> None:
+        task = asyncio.create_task(write(calls))
+        writing.add(task)
+        task.add_done_callback(partial(ended, told))
+
+    def ended(told: Told, task: asyncio.Task[list[list[int] | BadRequest]]) -> None:
+        writing.discard(task)
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        told([] if error is not None else task.result(), error)
+
+    return begin
 
 
 def _settle(futures: Sequence[asyncio.Future[list[int]]], outcomes: Sequence[list[int] | Error]) -> None:

@@ -116,9 +116,10 @@ class HotFolder:
             return True
 
     def refresh(self) -> None:
-        """Take in what other processes did."""
+        """Take in what other processes did, unless that is done already."""
         with self._translated():
-            self._look()
+            if self.is_behind():
+                self._look()
 
     def is_behind(self) -> bool:
         """Whether another process has done something since; a few microseconds."""
@@ -143,8 +144,7 @@ class HotFolder:
             for path in self.path.iterdir():
                 path.unlink(missing_ok=True)
             self.path.rmdir()
-            self.retired += self.files
-            self.files = ()
+        self._retire()
         self._let_go()
 
     def close_retired(self) -> None:
@@ -154,11 +154,13 @@ class HotFolder:
             os.close(file.fd)
 
     def close(self) -> None:
-        """Let go of all files."""
+        """Let go of everything; the files are to be closed yet."""
+        self._retire()
+        self._let_go()
+
+    def _retire(self) -> None:
         self.retired += self.files
         self.files = ()
-        self.close_retired()
-        self._let_go()
 
     def _is_full(self, file: HotFile) -> bool:
         return file.count >= self._sizes.entries or file.entry_bytes >= self._sizes.file_bytes

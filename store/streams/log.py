@@ -6,47 +6,42 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from typing import ParamSpec, Protocol, TypeVar
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
 
-from store.errors import BadRequest, NotFound
+from store.errors import NotFound
 from store.streams.commits import Commits, Extent, Waiters
 from store.streams.entries import Entries
 from store.streams.hot import DELETED, HotFolder
 from store.streams.hot_file import HotFile
 from store.streams.page import Page, joined, most, page
 from store.streams.records import Head
-from store.threads import Kept, to_its_end
+from store.threads import Kept, Lane, Tell, Told, settle, to_its_end
 
 P = ParamSpec("P")
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
-class Run(Protocol):
-    """Runs a blocking call elsewhere; see `Crew.keep`."""
-
-    def __call__(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Kept[T]: ...
-
-
 class HotLog:
     """Appends entries durably and reads those that are not sealed yet. Use it on one loop."""
 
-    def __init__(self, folder: HotFolder, run: Run, now_ns: Callable[[], int]) -> None:
+    def __init__(self, folder: HotFolder, tell: Tell, now_ns: Callable[[], int]) -> None:
         self.waiters = Waiters()
         self._folder = folder
-        self._run = run
+        # The folder's lock keeps out other processes, not another thread.
+        self._lane = Lane(tell)
         self._now_ns = now_ns
-        self._busy = asyncio.Lock()
         self._commits = Commits(self._write)
         self._pinned = 0
         self._gone = False
 
     async def open(self, first: Callable[[], Awaitable[Head]]) -> None:
         """Find what there is. `first` tells where a stream without a log goes on."""
-        async with self._busy:
-            await self._made(self._folder.open)
-            if not self._folder.files:
-                await self._made(self._folder.begin, await first(), self._now_ns())
+        await self._made(self._folder.open)
+        if not self._folder.files:
+            await self._made(self._folder.begin, await first(), self._now_ns())
+        self._gone = False
 
     @property
     def files(self) -> tuple[HotFile, ...]:
@@ -61,7 +56,7 @@ class HotLog:
     @property
     def is_used(self) -> bool:
         """Whether anything goes on here."""
-        return bool(self.waiters or self._commits.pending or self._pinned or self._busy.locked())
+        return bool(self.waiters or self._commits.pending or self._pinned or self._lane.busy)
 
     @property
     def base(self) -> int:
@@ -91,15 +86,9 @@ class HotLog:
         """
         return self._commits.submit(entries)
 
-    async def _write(self, calls: Sequence[Entries]) -> list[list[int] | BadRequest]:
-        async with self._busy:
-            try:
-                return await self._made(self._folder.append, calls, self._now_ns())
-            except NotFound:
-                self._gone = True
-                raise
-            finally:
-                self._tell()
+    def _write(self, calls: Sequence[Entries], told: Told) -> None:
+        call = partial(self._folder.append, calls, self._now_ns())
+        self._lane.put(call, partial(self._ended, told))
 
     def read(self, after: int, limit: int, most_bytes: int, floor: int = 0) -> Page | None:
         """Entries after an id, of those that are not sealed yet; None when that is further back.
@@ -147,28 +136,20 @@ class HotLog:
 
     async def refresh(self) -> None:
         """Take in what other processes did."""
-        if not self._folder.is_behind():
-            return
-        async with self._busy:
-            if not self._folder.is_behind():
-                return
-            try:
-                await self._made(self._folder.refresh)
-            finally:
-                self._tell()
+        if self._folder.is_behind():
+            await self._made(self._folder.refresh)
 
     def is_behind(self) -> bool:
         """Whether another process has appended or sealed; a few microseconds."""
         try:
-            return not self._busy.locked() and self._folder.is_behind()
+            return not self._lane.busy and self._folder.is_behind()
         except OSError as exc:
             _log.warning("a hot log cannot be looked at: %s", exc)
             return False
 
     async def rotate(self, older_ns: int) -> bool:
         """Begin a new file when the last one is that old; whether it did."""
-        async with self._busy:
-            return await self._made(self._folder.rotate, self._now_ns(), older_ns)
+        return await self._made(self._folder.rotate, self._now_ns(), older_ns)
 
     @contextlib.contextmanager
     def sealing(self) -> Iterator[bool]:
@@ -179,43 +160,41 @@ class HotLog:
                 yield alone
         finally:
             self._pinned -= 1
-            if not self._busy.locked():
+            if not self._lane.busy:
                 self._tidy()
 
     async def drop(self, files: Sequence[HotFile]) -> None:
         """Remove sealed files."""
-        async with self._busy:
-            await self._made(self._folder.drop, files)
+        await self._made(self._folder.drop, files)
 
     async def remove(self) -> None:
         """Remove the log: the stream is gone."""
-        async with self._busy:
-            try:
-                await self._made(self._folder.remove)
-                self._gone = True
-            finally:
-                self._tell()
+        await self._made(self._folder.remove)
 
     async def close(self) -> None:
         """Finish what is being written, and let go of the files."""
         await self._commits.close()
-        async with self._busy:
-            self._folder.close()
+        future = Kept[None](loop=asyncio.get_running_loop())
+        self._lane.put(self._folder.close, partial(self._closed, partial(settle, future)))
+        await to_its_end(future, _warn)
 
     async def _made(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What a call to the folder returns; with `_busy` held. It ends when the thread has ended.
+        """What a call to the folder returns, once its thread has ended: whoever asked may be cancelled
+        meanwhile, as a socket is whose client goes away, and the thread works on all the same."""
+        future = Kept[T](loop=asyncio.get_running_loop())
+        self._lane.put(partial(call, *args, **kwargs), partial(self._ended, partial(settle, future)))
+        return await to_its_end(future, _warn)
 
-        Whoever asked may be cancelled meanwhile, as a socket is whose client goes away. The thread works on
-        all the same: were `_busy` let go before, the next call would be at the folder beside it, and both
-        would take in the same records. The folder's lock keeps out other processes, not another thread.
-        """
-        return await to_its_end(self._run(call, *args, **kwargs), _warn)
-
-    def _tell(self) -> None:
+    def _ended(self, told: Told, result: Any, error: BaseException | None) -> None:
         """Make known what a thread has done, also where who asked for it is gone: nobody looks again."""
-        self._gone = self._gone or not self._folder.files
+        self._gone = self._gone or isinstance(error, NotFound) or not self._folder.files
         self._tidy()
         self.waiters.wake()
+        told(result, error)
+
+    def _closed(self, told: Told, result: Any, error: BaseException | None) -> None:
+        self._folder.close_retired()
+        told(result, error)
 
     def _tidy(self) -> None:
         """Close what is gone, while no thread is at the folder."""

@@ -23,10 +23,10 @@ from store.models.segment import SEGMENT_POST, SegmentPost
 from store.models.storage import StoragePost
 from store.streams.flows import CONTAINER, Stream, object_id_of
 from store.streams.hot_file import HotFile
-from store.streams.log import HotLog, Run
+from store.streams.log import HotLog
 from store.streams.page import runs
 from store.streams.records import sealed_head
-from store.threads import to_its_end
+from store.threads import Crew, to_its_end
 from store.timerange import TimeRange
 
 AT_ONCE = 16
@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Sealer:
-    """What entries are sealed with. `backend_id`: where objects go, None for the default backend. `run`: the
+    """What entries are sealed with. `backend_id`: where objects go, None for the default backend. `crew`: the
     threads that files are finished on."""
 
     metadata: Metadata
@@ -45,7 +45,7 @@ class Sealer:
     backend_id: str | None
     now_ns: Callable[[], int]
     new_id: Callable[[], str]
-    run: Run
+    crew: Crew
 
     async def seal(self, stream: Stream, log: HotLog) -> int:
         """Seal the files that nothing is appended to any more, oldest first; how many it were.
@@ -117,7 +117,7 @@ class Sealer:
         place = row.instances[0]
         media = self._media(place)
         # Cancelled, as when the server stops, the log would close the file under the thread.
-        finishing = self.run(_finish, file)
+        finishing = self.crew.keep(_finish, file)
         await to_its_end(finishing, lambda error: _log.warning("a hot file was not finished: %s", error))
         with _written_before(row):
             if await media.adopt(place.key, file.path) is not None:

@@ -12,7 +12,7 @@ import random
 from collections.abc import AsyncIterator, Sequence
 
 from store.errors import BadRequest, NotFound, Unavailable
-from store.streams.commits import Commits, Extent, Waiters
+from store.streams.commits import Commits, Extent, Waiters, by_task
 from store.streams.entries import Entries, assigned, joined
 from store.streams.flows import Stream
 from store.streams.hot import DELETED
@@ -34,7 +34,7 @@ class SharedLog:
         self._stream = stream
         self._sealed = sealed
         self._sealer = sealer
-        self._commits = Commits(self._write)
+        self._commits = Commits(by_task(self._write))
         self._busy = asyncio.Lock()
         self._asked_s = 0.0
         self._gone = False

@@ -83,7 +83,7 @@ class Streams:
             options.backend_id,
             store.now_ns,
             store.new_id,
-            self._threads.keep,
+            self._threads,
         )
         self._open: dict[tuple[str, int], _Open] = {}
         self._opening: dict[tuple[str, int], asyncio.Task[Log]] = {}
@@ -234,7 +234,7 @@ class Streams:
             await shared.refresh()
             return shared
         folder = HotFolder(self._options.folder / folder_name(stream), self._options.sizes)
-        log = HotLog(folder, self._threads.keep, self._store.now_ns)
+        log = HotLog(folder, self._threads.tell, self._store.now_ns)
 
         async def first() -> Head:
             return await self._sealed.last_head(stream.flow_id) or Head(0, 0, 0)

@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from store.streams.entries import entries_of
 from store.streams.hot import HotFolder, Sizes
 from store.streams.log import HotLog
 from store.streams.records import Head, read_hot_tail
-from store.threads import Crew, Kept
+from store.threads import Crew, Told
 
 WAIT_S = 30
 """Far more than anything takes; what hangs fails."""
@@ -35,18 +36,19 @@ class Stage:
         self.began = threading.Event()
         self.go = threading.Event()
 
-    def run(self, call: Callable[..., Any], *args: Any) -> Kept[Any]:
-        """As `log.Run`."""
-        self.told.append(f"{call.__name__} asked")
-        return self.crew.keep(self._made, call, *args)
+    def tell(self, call: Callable[[], Any], told: Told) -> None:
+        """As `Crew.tell`."""
+        self.told.append(f"{_name(call)} asked")
+        self.crew.tell(partial(self._made, call), told)
 
-    def _made(self, call: Callable[..., Any], *args: Any) -> Any:
+    def _made(self, call: Callable[[], Any]) -> Any:
+        name = _name(call)
         try:
-            if call.__name__ == self.held:
+            if name == self.held:
                 self.hold()
-            return call(*args)
+            return call()
         finally:
-            self.told.append(f"{call.__name__} ended")
+            self.told.append(f"{name} ended")
 
     def hold(self) -> None:
         """Wait for leave, on a thread."""
@@ -56,6 +58,11 @@ class Stage:
     async def begun(self) -> None:
         """A thread is held."""
         assert await asyncio.to_thread(self.began.wait, WAIT_S)
+
+
+def _name(call: Callable[[], Any]) -> str:
+    made = call.func if isinstance(call, partial) else call
+    return str(made.__name__)
 
 
 @pytest.fixture
@@ -78,7 +85,7 @@ async def log(stage: Stage, tmp_path: Path) -> AsyncIterator[HotLog]:
 
 
 async def opened(stage: Stage, folder: Path) -> HotLog:
-    log = HotLog(HotFolder(folder / "hot" / "s", Sizes()), stage.run, time.time_ns)
+    log = HotLog(HotFolder(folder / "hot" / "s", Sizes()), stage.tell, time.time_ns)
     await log.open(first)
     return log
 
@@ -174,7 +181,6 @@ async def test_what_a_cancelled_refresh_took_in_is_told_to_those_who_wait(log: H
 
 CALLS: dict[str, Callable[[HotLog], Awaitable[Any]]] = {
     "open": lambda log: log.open(first),
-    "append": lambda log: log._write([entries_of([b"ours"])]),
     "refresh": lambda log: log.refresh(),
     "rotate": lambda log: log.rotate(0),
     "drop": lambda log: log.drop([]),
@@ -196,6 +202,52 @@ async def test_a_log_is_in_use_until_the_thread_of_a_cancelled_call_has_ended(
     await asyncio.wait([task])
     assert task.cancelled() and not log.is_used and stage.told == [f"{name} asked", f"{name} ended"]
     assert log.is_gone == (name == "remove")
+
+
+async def test_a_log_is_in_use_until_what_was_pushed_is_there_though_the_pusher_has_gone(
+    log: HotLog, stage: Stage
+) -> None:
+    stage.held = "append"
+    pushed = log.submit(entries_of([b"ours"]))
+    await stage.begun()
+    assert pushed.cancel()
+    await turns()
+    with log.waiters.waiting() as woken:
+        assert log.is_used and stage.told == ["append asked"]
+        stage.go.set()
+        await woken.wait()
+    assert not log.is_used and stage.told == ["append asked", "append ended"]
+    assert await entries_in(log) == [b"theirs", b"ours"]
+
+
+async def test_a_commit_is_on_its_way_before_whoever_pushes_does_anything_else(
+    log: HotLog, stage: Stage
+) -> None:
+    stage.held = "append"
+    first, *rest = [log.submit(entries_of([b"%d" % number])) for number in range(3)]
+    # What comes meanwhile shares the next one.
+    assert stage.told == ["append asked"]
+    stage.go.set()
+    await asyncio.gather(first, *rest)
+    assert stage.told == ["append asked", "append ended"] * 2
+    assert await entries_in(log) == [b"theirs", b"0", b"1", b"2"]
+
+
+async def test_a_fault_while_writing_is_told_to_who_pushes_and_the_next_is_taken(
+    log: HotLog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def append(*_: Any) -> Any:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        append.__name__ = "append"
+        patch.setattr(HotFolder, "append", append)
+        first, second = log.submit(entries_of([b"a"])), log.submit(entries_of([b"b"]))
+        found = await asyncio.gather(first, second, return_exceptions=True)
+    assert [type(error) for error in found] == [Unavailable, Unavailable]
+    assert "ZeroDivisionError" in caplog.text
+    await log.submit(entries_of([b"ours"]))
+    assert await entries_in(log) == [b"theirs", b"ours"]
 
 
 async def test_a_failure_that_nobody_waits_for_any_more_is_logged(

@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed
 
 from store.app import StoreApp
 from store.streams import commits, hot
-from store.streams.commits import Commits
+from store.streams.commits import Commits, by_task
 from store.streams.entries import Entries, entries_of
 from store.streams.ids import id_of
 from store.streams.log import HotLog
@@ -95,7 +95,7 @@ async def test_all_pushers_of_a_stream_have_one_bound(monkeypatch: pytest.Monkey
         await go.wait()
         return [[1] * len(entries.lengths) for entries in calls]
 
-    found = Commits(write)
+    found = Commits(by_task(write))
     futures = [found.submit(entries_of([bytes(600)])) for _ in range(2)]
     waiting = asyncio.create_task(found.room())
     await asyncio.sleep(0)
