@@ -84,8 +84,8 @@ def readable_by(view: View | None, backend: Backend) -> bool:
 class _Place:
     media: Media
     sign: SignUrl
-    signed_tail: bytes
-    plain_tail: bytes
+    signed_tail: str
+    plain_tail: str
 
 
 Written = tuple[bytes, tuple[str, ...]]
@@ -164,7 +164,7 @@ class UrlWriter:
         return [written for written, _ in found]
 
     def _write(self, obj: ObjectRow) -> Written:
-        entries: list[bytes] = []
+        entries: list[str] = []
         signed = 0
         for instance in obj.instances:
             place = self._places.get(instance.backend_id)
@@ -173,21 +173,22 @@ class UrlWriter:
             if self._signs:
                 signed += 1
                 url = place.sign(instance.key, instance.version, instance.content_type)
-                entries.append(b'{"url":"' + url.encode() + place.signed_tail)
+                entries.append(f'{{"url":"{url}{place.signed_tail}')
             if self._shows_plain:
-                url = place.media.plain_url(instance.key)
-                entries.append(b'{"url":"' + url.encode() + place.plain_tail)
+                # The same without its query.
+                plain = url[: url.index("?")] if self._signs else place.media.plain_url(instance.key)
+                entries.append(f'{{"url":"{plain}{place.plain_tail}')
         if obj.urls:
             entries += [self._uncontrolled(u) for u in obj.urls if self._wanted.admits_uncontrolled(u.label)]
-        written = self._written[obj.version] = b"[" + b",".join(entries) + b"]", (obj.id,) * signed
+        written = self._written[obj.version] = f"[{','.join(entries)}]".encode(), (obj.id,) * signed
         self.fresh += 1
         return written
 
-    def _uncontrolled(self, url: UncontrolledUrl) -> bytes:
+    def _uncontrolled(self, url: UncontrolledUrl) -> str:
         entry: dict[str, Any] = {"url": url.url, "presigned": False, "label": url.label}
         if self._wanted.verbose:
             entry["controlled"] = False
-        return orjson.dumps(entry)
+        return orjson.dumps(entry).decode()
 
 
 def segment_body(
@@ -237,7 +238,7 @@ def _of_object(obj: ObjectRow, init_object: ObjectRow | None, urls: UrlWriter, w
     return b"".join(parts)
 
 
-def _tail(backend: Backend, wanted: UrlFilter, presigned: bool) -> bytes:
+def _tail(backend: Backend, wanted: UrlFilter, presigned: bool) -> str:
     """What stands behind the URL in every entry on a backend."""
     entry: dict[str, Any] = {"presigned": presigned}
     if backend.label is not None:
@@ -247,7 +248,7 @@ def _tail(backend: Backend, wanted: UrlFilter, presigned: bool) -> bytes:
         described.pop("id")
         described.pop("default_storage", None)
         entry |= {"storage_id": backend.id, "controlled": True, **described}
-    return b'",' + orjson.dumps(entry)[1:]
+    return '",' + orjson.dumps(entry)[1:].decode()
 
 
 def describe(backend: Backend) -> dict[str, Any]:

@@ -76,7 +76,8 @@ class Media(Protocol):
         ...
 
     def plain_url(self, key: str) -> str:
-        """The same place without a signature, for callers with a credential of their own; no I/O."""
+        """The same place without a signature, for callers with a credential of their own: a signed URL up to
+        its query. No I/O."""
         ...
 
     def put_url(self, key: str, *, content_type: str, presigned: bool, now_s: int) -> PutUrl:

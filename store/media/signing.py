@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import re
 from base64 import urlsafe_b64decode
+from binascii import b2a_base64
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote
@@ -21,7 +22,7 @@ from store import errors
 _CONTEXT = "tams-media-url-1"
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]{1,255}")
 _LONGEST_QUERY = 1024
-_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+_URL_SAFE, _NOT_SAFE = bytes.maketrans(b"+/", b"-_"), b"=\n"
 _MOST_PREPARED = 64
 _BLOCK_BYTES = 64
 _INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
@@ -173,7 +174,7 @@ def _message(method: str, backend_id: str, key: str, expires_s: int, content_typ
 
 def _encode(data: bytes) -> str:
     """URL-safe base64 without padding."""
-    return binascii.b2a_base64(data).translate(_URL_SAFE, b"=\n").decode("ascii")
+    return b2a_base64(data).translate(_URL_SAFE, _NOT_SAFE).decode()
 
 
 def _parse(query: str) -> tuple[int, str | None, str]:

@@ -16,7 +16,7 @@ from store.metadata.tables import object_document, objects_of
 from store.timerange import MIN_NS
 
 OBJECT: Final = """o.id, o.version, o.role, o.flow_id, o.created_ns,
-    iif(o.init IS NULL, NULL, (SELECT i.id FROM objects i WHERE i.number = o.init)), o.document, o.number"""
+    iif(o.init IS NULL, NULL, (SELECT i.id FROM objects i WHERE i.number = o.init)), o.document"""
 BACKLOG: Final = 10
 """While more than this many times the limit of bytes are listed as doomed, no more objects are forgotten."""
 LOOKS: Final = 20
@@ -28,8 +28,8 @@ Record = tuple[Any, ...]
 Uses = Counter[tuple[int, str]]
 """By (object's number, flow id), by how much a count is to grow, or to shrink."""
 
-_BY_ID = f"SELECT {OBJECT} FROM json_each(?) w CROSS JOIN objects o ON o.id = w.value"
-_BY_NUMBER = f"SELECT {OBJECT} FROM json_each(?) w CROSS JOIN objects o ON o.number = w.value"
+_BY_ID = f"SELECT {OBJECT}, o.number FROM json_each(?) w CROSS JOIN objects o ON o.id = w.value"
+_BY_NUMBER = f"SELECT {OBJECT}, o.number FROM json_each(?) w CROSS JOIN objects o ON o.number = w.value"
 _OVERWRITE = """ON CONFLICT (number) DO UPDATE SET
     version = excluded.version, role = excluded.role, flow_id = excluded.flow_id,
     created_ns = excluded.created_ns, init = excluded.init, document = excluded.document"""

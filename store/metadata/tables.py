@@ -137,7 +137,10 @@ def objects_of(records: Iterable[Sequence[Any]]) -> list[ObjectRow]:
             roles[role],
             flow_id,
             created_ns,
-            tuple([made(Instance, instance) for instance in instances]),
+            # As most have.
+            (made(Instance, instances[0]),)
+            if len(instances) == 1
+            else tuple([made(Instance, instance) for instance in instances]),
             tuple([made(UncontrolledUrl, url) for url in urls]) if urls else (),
             timerange,
             key_frame_count,
