@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
+from functools import lru_cache
 from typing import Any
 
 import orjson
 
 from store.errors import BadRequest
+from store.mac import Mac
 
 _MAC_BYTES = 12
 
@@ -42,4 +43,10 @@ def unseal(token: str, bound_to: bytes, keys: tuple[bytes, ...]) -> Any:
 
 
 def _mac(key: bytes, bound_to: bytes, payload: bytes) -> bytes:
-    return hmac.digest(key, bound_to + b"\x1e" + payload, hashlib.sha256)[:_MAC_BYTES]
+    return _keyed(key).digest(bound_to + b"\x1e" + payload)[:_MAC_BYTES]
+
+
+@lru_cache(maxsize=8)
+def _keyed(key: bytes) -> Mac:
+    """A process has one key or two."""
+    return Mac(key)

@@ -8,7 +8,6 @@ method, backend, expiry, type and key: a URL for one of them is worth nothing fo
 from __future__ import annotations
 
 import binascii
-import hashlib
 import hmac
 import re
 from base64 import urlsafe_b64decode
@@ -18,14 +17,13 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote
 
 from store import errors
+from store.mac import Mac
 
 _CONTEXT = "tams-media-url-1"
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]{1,255}")
 _LONGEST_QUERY = 1024
 _URL_SAFE, _NOT_SAFE = bytes.maketrans(b"+/", b"-_"), b"=\n"
 _MOST_PREPARED = 64
-_BLOCK_BYTES = 64
-_INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 MIN_KEY_BYTES = 32
 
 
@@ -74,27 +72,6 @@ class Lifetime:
     def start_s(self, now_s: int) -> int:
         """When the interval that `now_s` is in began: URLs signed as of then are equal and valid enough."""
         return now_s - now_s % self._kept_s
-
-
-class Mac:
-    """HMAC-SHA256 (RFC 2104) of texts that begin alike: the beginning is hashed once.
-
-    Two plain hashes, whose states are copied in half the time of the state of an `hmac.HMAC`.
-    """
-
-    __slots__ = ("_inner", "_outer")
-
-    def __init__(self, key: bytes, beginning: bytes = b"") -> None:
-        block = (hashlib.sha256(key).digest() if len(key) > _BLOCK_BYTES else key).ljust(_BLOCK_BYTES, b"\0")
-        self._inner = hashlib.sha256(block.translate(_INNER) + beginning)
-        self._outer = hashlib.sha256(block.translate(_OUTER))
-
-    def digest(self, rest: bytes) -> bytes:
-        """That of the beginning followed by `rest`."""
-        inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(rest)
-        outer.update(inner.digest())
-        return outer.digest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Literal
 from urllib.parse import quote, urlsplit
 
-from store.media.signing import Mac
+from store.mac import Mac
 
 MOST_EXPIRES_S = 7 * 24 * 3600
 _DEFAULT_PORTS = {"http": 80, "https": 443}

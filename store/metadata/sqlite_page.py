@@ -57,6 +57,10 @@ CLASS_SETS: Final = """WITH RECURSIVE sets (value) AS (
     SELECT value FROM sets WHERE value IS NOT NULL LIMIT ?2"""
 
 
+Found = tuple[Row, str | None]
+"""A row with its text to sort by."""
+
+
 class Seen:
     """Rows of listings as they were read, by version: no two rows, nor states of one, share a version.
 
@@ -65,18 +69,16 @@ class Seen:
     """
 
     def __init__(self) -> None:
-        self._rows: dict[int, tuple[Row, str | None]] = {}
+        self._rows: dict[int, Found] = {}
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def rows(
-        self, connection: sqlite3.Connection, kind: str, wanted: Mapping[int, str]
-    ) -> Mapping[int, tuple[Row, str | None]]:
-        """Rows with their text to sort by, by version: at least those that are wanted. `wanted`: version to
-        id. `related` and `segments_updated_ns` are those of any time."""
+    def rows(self, connection: sqlite3.Connection, kind: str, heads: Sequence[Record]) -> Mapping[int, Found]:
+        """Rows by version: at least those that were selected as `HEAD`. `related` and `segments_updated_ns`
+        are those of any time."""
         known = self._rows
-        missing = [id for version, id in wanted.items() if version not in known]
+        missing = [head[1] for head in heads if head[0] not in known]
         if not missing:
             return known
         values = (json_array(missing), kind)
@@ -84,7 +86,7 @@ class Seen:
             record[2]: (row_of(record), record[-1])
             for record in connection.execute(fetch_sql(Condition("")), values)
         }
-        found = {version: known[version] for version in wanted if version in known} | read
+        found = {head[0]: known[head[0]] for head in heads if head[0] in known} | read
         kept = {version: each for version, each in read.items() if len(each[0].document) <= KEPT_BYTES}
         if len(known) + len(kept) > KEPT:
             self._rows = known = {}
@@ -233,22 +235,22 @@ def _fill(
 
 def _fetch(
     reading: Reading, kind: str, ids: Sequence[str], passes: Condition, view: View | None
-) -> Iterator[tuple[Row, str | None]]:
-    """Of candidates the rows that pass and are seen, each with its text to sort by."""
+) -> list[Found]:
+    """Of candidates the rows that pass and are seen."""
     values = (json_array(ids), kind, *passes.values)
     return _of_heads(reading, kind, reading.connection.execute(versions_sql(passes), values).fetchall(), view)
 
 
-def _of_heads(
-    reading: Reading, kind: str, heads: Sequence[Record], view: View | None
-) -> Iterator[tuple[Row, str | None]]:
-    """The rows that were selected as `HEAD` and are seen, in their order, each with its text to sort by."""
-    found = reading.seen.rows(reading.connection, kind, {head[0]: head[1] for head in heads})
+def _of_heads(reading: Reading, kind: str, heads: Sequence[Record], view: View | None) -> list[Found]:
+    """The rows that were selected as `HEAD` and are seen, in their order."""
+    known = reading.seen.rows(reading.connection, kind, heads)
+    found = list[Found]()
     for version, _, related, segments_updated_ns in heads:
-        row, text = found[version]
+        each = row, text = known[version]
         if view is None or view.sees(row.classes):
             is_present = related is None and segments_updated_ns == row.segments_updated_ns
-            yield (row if is_present else at_present(row, related, segments_updated_ns)), text
+            found.append(each if is_present else (at_present(row, related, segments_updated_ns), text))
+    return found
 
 
 def _chosen(reading: Reading, query: Query, plan: Plan, ids: Sequence[str]) -> list[Row]:

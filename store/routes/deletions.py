@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import orjson
 
 from store.core import Store
 from store.http import JSON, Facts, Request, Response
-from store.metadata.query import Sort
+from store.metadata.query import Query, Sort
 from store.metadata.rows import Kind
-from store.routes.listing import listing, query_of, sort_of
+from store.routes.listing import listing, page_of, sort_of
 from store.routes.properties import load_row
 
 SORTS = {"created": Sort.CREATED, "expiry": Sort.EXPIRY}
@@ -18,8 +16,9 @@ SORTS = {"created": Sort.CREATED, "expiry": Sort.EXPIRY}
 
 async def get_deletions(store: Store, request: Request) -> Response:
     """GET /flow-delete-requests"""
-    query = replace(query_of(Kind.DELETION, request), sort=sort_of(request.query, SORTS), tags=())
-    return await listing(store, request, replace(query, tag_exists=()))
+    sort = sort_of(request.query, SORTS)
+    query = Query(Kind.DELETION, sort=sort, **page_of(store, request, request.view))
+    return await listing(store, request, query)
 
 
 async def get_deletion(store: Store, request: Request) -> Response:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from store.core import Store
 from store.domain.deletions import Deletion, delete
 from store.domain.flows import edit_flow, put_flow
 from store.http import JSON, Facts, Request, Response, created, no_content
-from store.metadata.query import Sort
+from store.metadata.query import Query, Sort
 from store.metadata.rows import Document, Kind
 from store.models.common import classes_of
 from store.models.flow import FLOW_PUT
 from store.models.parsing import load, validate
-from store.routes.listing import FORMATS, body_of, listing, query_of, sort_of
+from store.routes.listing import FORMATS, body_of, listing, page_of, sort_of, tagged
 from store.routes.properties import Apply, load_row
 from store.timerange import ETERNITY, TimeRange
 from store.view import visible
@@ -29,8 +27,8 @@ async def get_flows(store: Store, request: Request) -> Response:
     return await listing(
         store,
         request,
-        replace(
-            query_of(Kind.FLOW, request),
+        Query(
+            Kind.FLOW,
             sort=sort_of(query, SORTS),
             label=query.text("label"),
             format=query.choice("format", FORMATS),
@@ -43,6 +41,8 @@ async def get_flows(store: Store, request: Request) -> Response:
             init_segments=query.flag("init_segments"),
             collected_by=query.uuids("collected_by_ids", may_be_empty=True),
             timerange=None if timerange == ETERNITY else timerange,
+            **tagged(query),
+            **page_of(store, request, request.view),
         ),
     )
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 from store.core import Store
 from store.http import Facts, Request, Response, array, read_position
 from store.metadata.query import Query, Sort, position
-from store.metadata.rows import Kind, Row
+from store.metadata.rows import Row
 from store.models.common import format_time
 from store.params import Params
+from store.view import View
 
 FORMATS = (
     "urn:x-nmos:format:video",
@@ -24,10 +25,6 @@ FORMATS = (
 
 async def listing(store: Store, request: Request, query: Query) -> Response:
     """One page of documents, with the classes of all related ids as facts."""
-    paging = store.paging(request)
-    limit = store.limit(request)
-    reverse = request.query.flag("reverse_order") or False
-    query = replace(query, limit=limit, reverse=reverse, after=paging.position(read_position))
     rows, more = await store.metadata.page(query)
     last = None
     if more and rows:
@@ -36,10 +33,8 @@ async def listing(store: Store, request: Request, query: Query) -> Response:
     for row in rows:
         if row.related:
             related |= row.related
-    body = array(map(body_of, rows))
-    return Response(
-        200, paging.headers(limit, len(rows), last, reverse=reverse), body, Facts(related=related)
-    )
+    headers = store.paging(request).headers(query.limit, len(rows), last, reverse=query.reverse)
+    return Response(200, headers, array(map(body_of, rows)), Facts(related=related))
 
 
 def body_of(row: Row) -> bytes:
@@ -60,7 +55,17 @@ def sort_of(query: Params, choices: Mapping[str, Sort]) -> Sort:
     return choices[query.choice("sort_by", choices) or "created"]
 
 
-def query_of(kind: Kind, request: Request) -> Query:
-    """A query with the filters that all kinds have."""
-    tags, tag_exists = request.query.tags()
-    return Query(kind, request.view, 0, tags=tags, tag_exists=tag_exists)
+def page_of(store: Store, request: Request, view: View | None) -> dict[str, Any]:
+    """Of a `Query`: which page is asked for, of what a view sees."""
+    return {
+        "view": view,
+        "limit": store.limit(request),
+        "reverse": request.query.flag("reverse_order") or False,
+        "after": store.paging(request).position(read_position),
+    }
+
+
+def tagged(query: Params) -> dict[str, Any]:
+    """Of a `Query`: the filters by tag."""
+    tags, tag_exists = query.tags()
+    return {"tags": tags, "tag_exists": tag_exists}

@@ -10,7 +10,7 @@ from store.metadata.rows import Kind
 from store.models.common import classes_of
 from store.models.parsing import load, validate
 from store.models.profile import ProfilePost
-from store.routes.listing import FORMATS, listing
+from store.routes.listing import FORMATS, listing, page_of
 from store.routes.properties import load_row
 
 
@@ -19,11 +19,10 @@ async def get_profiles(store: Store, request: Request) -> Response:
     query = request.query
     wanted = Query(
         Kind.PROFILE,
-        everybodys_untagged(request.view),
-        0,
         label=query.text("label"),
         format=query.choice("format", FORMATS),
         codec=query.mime("codec"),
+        **page_of(store, request, everybodys_untagged(request.view)),
     )
     return await listing(store, request, wanted)
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from store.core import Store
 from store.domain.sources import create_source, delete_source, edit_source, replaced
 from store.http import JSON, Facts, Request, Response, created, no_content
-from store.metadata.query import Sort
+from store.metadata.query import Query, Sort
 from store.metadata.rows import Document, Kind
 from store.models.common import classes_of
 from store.models.parsing import load, validate
 from store.models.source import SourcePut
-from store.routes.listing import FORMATS, listing, query_of, sort_of
+from store.routes.listing import FORMATS, listing, page_of, sort_of, tagged
 from store.routes.properties import Apply, load_row
 
 SORTS = {"created": Sort.CREATED, "updated": Sort.UPDATED, "label": Sort.LABEL}
@@ -24,12 +22,14 @@ async def get_sources(store: Store, request: Request) -> Response:
     return await listing(
         store,
         request,
-        replace(
-            query_of(Kind.SOURCE, request),
+        Query(
+            Kind.SOURCE,
             sort=sort_of(query, SORTS),
             label=query.text("label"),
             format=query.choice("format", FORMATS),
             collected_by=query.uuids("collected_by_ids", may_be_empty=True),
+            **tagged(query),
+            **page_of(store, request, request.view),
         ),
     )
 

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from store.core import Store
 from store.domain.webhooks import create_webhook, remove_webhook, replace_webhook
 from store.errors import BadRequest
 from store.http import JSON, Facts, Request, Response, created, no_content
-from store.metadata.query import Sort
+from store.metadata.query import Query, Sort
 from store.metadata.rows import Document, Kind
 from store.models.common import classes_of
 from store.models.parsing import load, validate
 from store.models.webhook import WebhookPost, WebhookPut
-from store.routes.listing import listing, query_of
+from store.routes.listing import listing, page_of, tagged
 from store.routes.properties import load_row
 
 
 async def get_webhooks(store: Store, request: Request) -> Response:
     """GET /service/webhooks"""
-    return await listing(store, request, replace(query_of(Kind.WEBHOOK, request), sort=Sort.URL))
+    filters = tagged(request.query) | page_of(store, request, request.view)
+    return await listing(store, request, Query(Kind.WEBHOOK, sort=Sort.URL, **filters))
 
 
 async def get_webhook(store: Store, request: Request) -> Response:

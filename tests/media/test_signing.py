@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from store import errors
-from store.media.signing import Lifetime, Mac, Signer, key_of, token_of
+from store.mac import Mac
+from store.media.signing import Lifetime, Signer, key_of, token_of
 
 SIGNER = Signer((b"a" * 32,))
 NOW_S = 1_800_000_000
