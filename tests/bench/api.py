@@ -15,7 +15,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.bench.load import interleaved, latency_us, requests_per_s
+from tests.bench.load import TURNS, interleaved, latency_us, requests_per_s
 from tests.bench.scale import grown
 from tests.bench.seed import STEP_NS, identifier, seed
 from tests.bench.servers import Started, bare, proxy, token
@@ -93,9 +93,9 @@ def _flow(url: str, plain: str, asked: tuple[str, dict[str, str]], rounds: int, 
 
     mine, theirs = interleaved(rounds, ours, reference)
     one, other = interleaved(
-        rounds,
-        lambda: latency_us(lambda: url + path, headers, count=2000),
-        lambda: latency_us(lambda: f"{plain}/flow", {}, count=2000),
+        rounds * TURNS,
+        lambda: latency_us(lambda: url + path, headers, count=400),
+        lambda: latency_us(lambda: f"{plain}/flow", {}, count=400),
     )
     assert one is not None and other is not None
     return [
@@ -109,9 +109,9 @@ def _listings(url: str, plain: str, paths: Asked, flows: int, rounds: int) -> li
     for name in ("dense", "sparse"):
         path, headers = paths[name]
         mine, theirs = interleaved(
-            rounds,
-            lambda path=path, headers=headers: latency_us(lambda: url + path, headers, count=200),  # type: ignore[misc]
-            lambda name=name: latency_us(lambda: f"{plain}/{name}", {}, count=200),  # type: ignore[misc]
+            rounds * TURNS,
+            lambda path=path, headers=headers: latency_us(lambda: url + path, headers, count=40),  # type: ignore[misc]
+            lambda name=name: latency_us(lambda: f"{plain}/{name}", {}, count=40),  # type: ignore[misc]
         )
         what = f"GET 100 flows, {name}, of {flows:,}, to bare Starlette"
         found.append(Result("P2", what, mine, theirs, "us", 3.0, higher=False))
@@ -128,16 +128,16 @@ def _segments(url: str, plain: str, paths: Asked, segments: int, rounds: int) ->
         return f"{url}{paths['signed'][0]}&timerange=[{first_s}:0_"
 
     found = []
-    for name, ask, target_ms, count in (
-        ("without URLs", lambda: url + paths["plain"][0], 1.5, 50),
-        ("fresh signatures", fresh, 9.0, 40),
-        ("signatures reused", lambda: url + paths["signed"][0], 3.0, 50),
+    for name, ask, target_ms in (
+        ("without URLs", lambda: url + paths["plain"][0], 1.5),
+        ("fresh signatures", fresh, 9.0),
+        ("signatures reused", lambda: url + paths["signed"][0], 3.0),
     ):
         mine, theirs = interleaved(
-            rounds,
-            lambda ask=ask, count=count: latency_us(ask, headers, count=count),  # type: ignore[misc]
+            rounds * TURNS,
+            lambda ask=ask: latency_us(ask, headers, count=10),  # type: ignore[misc]
             lambda name=name: latency_us(  # type: ignore[misc]
-                lambda: f"{plain}/{'plain' if name == 'without URLs' else 'signed'}", {}, count=50
+                lambda: f"{plain}/{'plain' if name == 'without URLs' else 'signed'}", {}, count=10
             ),
         )
         assert mine is not None and theirs is not None

@@ -32,43 +32,28 @@ def growing(quick: bool) -> list[Result]:
 
 
 def _pages(folder: Path, sizes: list[tuple[int, int]]) -> list[Result]:
-    found = []
-    base: dict[str, float] = {}
     for flows, segments in sizes:
-        data = folder / str(flows)
-        asyncio.run(seed(data, flows, dense_every=10, sparse=10, segments=segments))
-        costs = asyncio.run(pages(data))
-        base = base or costs
-        for work, cost in costs.items():
-            count = f"{flows:,} flows" if "flows" in work else f"{segments:,} segments"
-            found.append(
-                Result(
-                    "flows" if "flows" in work else "segments",
-                    f"{work}: in {count}",
-                    cost,
-                    base[work],
-                    "ms",
-                    1.3,
-                    False,
-                )
+        asyncio.run(seed(folder / str(flows), flows, dense_every=10, sparse=10, segments=segments))
+    costs = asyncio.run(pages(*(folder / str(flows) for flows, _ in sizes)))
+    found = []
+    for (flows, segments), cost in zip(sizes, costs, strict=True):
+        for work, cost_ms in cost.items():
+            id, count = (
+                ("flows", f"{flows:,} flows") if "flows" in work else ("segments", f"{segments:,} segments")
             )
+            found.append(Result(id, f"{work}: in {count}", cost_ms, costs[0][work], "ms", 1.3, False))
     return sorted(found, key=lambda row: (row.id, row.work.partition(":")[0]))
 
 
 async def _classes(data: Path) -> list[Result]:
     """A listing for a caller of so many classes, of which one has resources."""
-    found, base = [], 0.0
     async with opened(data) as running:
-        for count in CLASSES:
-            view = seeing("news", *(f"class-{number}" for number in range(count - 1)))
-            cost = await cpu_ms(lambda view=view: list_flows(running, view))  # type: ignore[misc]
-            base = base or cost
-            found.append(
-                Result(
-                    "classes", f"100 flows, for a reader of {count:,} classes", cost, base, "ms", None, False
-                )
-            )
-    return found
+        views = [seeing("news", *(f"class-{number}" for number in range(count - 1))) for count in CLASSES]
+        costs = await cpu_ms(*(partial(list_flows, running, view) for view in views))
+    return [
+        Result("classes", f"100 flows, for a reader of {count:,} classes", cost, costs[0], "ms", None, False)
+        for count, cost in zip(CLASSES, costs, strict=True)
+    ]
 
 
 def _load(data: Path, rounds: int) -> list[Result]:

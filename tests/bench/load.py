@@ -15,6 +15,9 @@ from urllib.parse import urlsplit
 from tests.bench.table import Rounds
 
 WRK = shutil.which("wrk")
+TURNS = 5
+"""In how many turns a round of short measures is taken: a shared machine is slow for seconds at a time, and
+what is compared had better have as much of that on either side."""
 
 
 def requests_per_s(

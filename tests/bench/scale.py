@@ -6,9 +6,10 @@ import asyncio
 import itertools
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from store.app import Running, run_store
@@ -34,22 +35,23 @@ def seeing(*classes: str) -> View:
 VIEWS = {"dense": seeing("news"), "sparse": seeing("sport")}
 
 
-async def cpu_ms(call: Callable[[], Awaitable[Response]]) -> float:
-    """Median CPU time of this thread for a call, after one that warms up."""
-    await call()
-    found = []
-    for _ in range(ROUNDS):
-        began = time.thread_time()
-        answer = await call()
-        found.append(time.thread_time() - began)
-        assert answer.status == 200, answer.body
-    return statistics.median(found) * 1e3
+async def cpu_ms(*calls: Callable[[], Awaitable[Response]]) -> list[float]:
+    """Median CPU time of this thread for each call, taken in turns, after one of each that warms up."""
+    found: list[list[float]] = [[] for _ in calls]
+    for number in range(ROUNDS + 1):
+        for call, taken in zip(calls, found, strict=True):
+            began = time.thread_time()
+            answer = await call()
+            if number:
+                taken.append((time.thread_time() - began) * 1e3)
+            assert answer.status == 200, answer.body
+    return [statistics.median(taken) for taken in found]
 
 
 def grown(small: Path, large: Path, flows: int, segments: int) -> list[Result]:
     """Pages of a store of so many flows and segments, against those of one of a thousand, made in `small`."""
     asyncio.run(seed(small, SMALL, dense_every=10, sparse=10, segments=SMALL))
-    base, costs = (asyncio.run(pages(folder)) for folder in (small, large))
+    base, costs = asyncio.run(pages(small, large))
     return [
         Result(
             "P2" if "flows" in work else "P3",
@@ -64,21 +66,25 @@ def grown(small: Path, large: Path, flows: int, segments: int) -> list[Result]:
     ]
 
 
-async def pages(folder: Path, views: Mapping[str, View] = VIEWS) -> dict[str, float]:
-    """CPU milliseconds of pages of the store in a folder, by name."""
-    async with opened(folder) as running:
-        found = {
-            f"100 flows, {name}": await cpu_ms(lambda v=view: list_flows(running, v))  # type: ignore[misc]
-            for name, view in views.items()
+async def pages(*folders: Path) -> list[dict[str, float]]:
+    """CPU milliseconds of pages of the store in each folder, by name."""
+    async with AsyncExitStack() as stack:
+        stores = [await stack.enter_async_context(opened(folder)) for folder in folders]
+        costs = {
+            f"100 flows, {name}": await cpu_ms(*(partial(list_flows, each, view) for each in stores))
+            for name, view in VIEWS.items()
         }
-        found["1,000 segments, without URLs"] = await cpu_ms(lambda: _segments(running, accept_get_urls=""))
-        found["1,000 segments, signatures reused"] = await cpu_ms(lambda: _segments(running))
-        hours = itertools.count(1)
-        # Another hour, another signature.
-        found["1,000 segments, fresh signatures"] = await cpu_ms(
-            lambda: _segments(_at(running, 3600 * next(hours)))
-        )
-        return found
+        for name, asked in (("without URLs", {"accept_get_urls": ""}), ("signatures reused", {})):
+            found = await cpu_ms(*(partial(_segments, each, **asked) for each in stores))
+            costs[f"1,000 segments, {name}"] = found
+        costs["1,000 segments, fresh signatures"] = await cpu_ms(*(_later(each) for each in stores))
+    return [{work: found[place] for work, found in costs.items()} for place in range(len(folders))]
+
+
+def _later(running: Running) -> Callable[[], Awaitable[Response]]:
+    """A page an hour later each time: another hour, another signature."""
+    hours = itertools.count(1)
+    return lambda: _segments(_at(running, 3600 * next(hours)))
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import websockets
 
-from tests.bench.load import interleaved
+from tests.bench.load import TURNS, interleaved
 from tests.bench.servers import process, proxy, token
 from tests.bench.table import Result, show
 from tests.ports import free_port
@@ -134,11 +134,11 @@ def _latency(ours: Connect, theirs: Connect, rounds: int, seconds: float) -> lis
     found: list[float] = []
 
     def measured(connect: Connect, kept: list[float]) -> float:
-        taken = asyncio.run(_latencies(connect, seconds))
+        taken = asyncio.run(_latencies(connect, seconds / TURNS))
         kept += taken
         return statistics.median(taken) * 1000
 
-    half, bare = interleaved(rounds, lambda: measured(ours, found), lambda: measured(theirs, []))
+    half, bare = interleaved(rounds * TURNS, lambda: measured(ours, found), lambda: measured(theirs, []))
     most = statistics.quantiles(found, n=100)[98] * 1000
     return [
         Result("P10", "push to pull at 200/s, p50", half, 1.0, "ms", 1.0, higher=False),
