@@ -89,7 +89,7 @@ class Threads:
 class Crew:
     """So many threads for the short blocking calls of one event loop, made as they are needed.
 
-    A call takes half the time here that it takes an executor: what came of it is handed to its future, with
+    A call takes half the time here that it takes an executor: what came of it is handed on on the loop, with
     no other future and no lock between.
     """
 
@@ -116,16 +116,18 @@ class Crew:
 
     def tell(self, call: Callable[[], Any], told: Told) -> None:
         """As `keep`, without a future, which would take another turn of the loop. Raises `Closed`."""
-        self._begin(call, told, _wanted)
+        self._begin(call, told, _never)
 
     def _begin(self, call: Callable[[], Any], told: Told, unwanted: Callable[[], bool]) -> None:
         if self._closed:
             raise Closed
-        self._pending += 1
-        if self._pending > len(self._threads) < self._most:
+        if self._pending >= len(self._threads) < self._most:
             name = f"{self._name}_{len(self._threads)}"
-            self._threads.append(threading.Thread(target=self._work, name=name, daemon=True))
-            self._threads[-1].start()
+            thread = threading.Thread(target=self._work, name=name, daemon=True)
+            # Where the system has none left, nobody waits for a thread that never was.
+            thread.start()
+            self._threads.append(thread)
+        self._pending += 1
         self._calls.put((asyncio.get_running_loop(), call, told, unwanted))
 
     async def close(self) -> None:
@@ -200,8 +202,9 @@ class Lane:
         self._busy = True
         try:
             self._tell(call, partial(self._ended, told))
-        except Closed as exc:
-            self._ended(told, None, exc)
+        # Whatever it is, whoever waits is told, and the next one has its turn.
+        except Exception as exc:
+            asyncio.get_running_loop().call_soon(self._ended, told, None, exc)
 
     def _ended(self, told: Told, result: Any, error: BaseException | None) -> None:
         try:
@@ -225,6 +228,6 @@ def settle(future: asyncio.Future[Any], result: Any, error: BaseException | None
         future.set_result(result)
 
 
-def _wanted() -> bool:
-    """Of a call that is made whatever happens: not unwanted."""
+def _never() -> bool:
+    """When a call that is made whatever happens is unwanted."""
     return False

@@ -15,7 +15,7 @@ from store.errors import BadRequest, Error, Unavailable
 from store.streams.entries import Entries
 from store.streams.page import Page
 from store.streams.records import record_bytes
-from store.threads import Told
+from store.threads import Closed, Told
 
 COMMIT_BYTES = 4 << 20
 PENDING_BYTES = 32 << 20
@@ -119,15 +119,18 @@ class Commits:
     ) -> None:
         if error is not None and not isinstance(error, Error):
             # Whoever waits is told, whatever it was that came in between.
-            _log.error("entries could not be written", exc_info=error)
+            if not isinstance(error, Closed | asyncio.CancelledError):
+                _log.error("entries could not be written", exc_info=error)
             error = Unavailable("The entries could not be written.")
-        _settle(futures, outcomes if error is None else [error] * len(futures))
-        self._bytes -= size_bytes
-        self._room.set()
-        if self._waiting:
-            self._begin()
-        else:
-            self._idle.set()
+        try:
+            _settle(futures, outcomes if error is None else [error] * len(futures))
+        finally:
+            self._bytes -= size_bytes
+            self._room.set()
+            if self._waiting:
+                self._begin()
+            else:
+                self._idle.set()
 
 
 def by_task(write: Callable[[Sequence[Entries]], Coroutine[Any, Any, list[list[int] | BadRequest]]]) -> Write:

@@ -135,11 +135,13 @@ class HotFolder:
         with self._translated():
             for file in files:
                 file.path.unlink(missing_ok=True)
-                self.files = tuple(each for each in self.files if each is not file)
-                self.retired.append(file)
+                # What another process dropped meanwhile is retired already, and is closed but once.
+                if file in self.files:
+                    self.files = tuple(each for each in self.files if each is not file)
+                    self.retired.append(file)
 
     def remove(self) -> None:
-        """Remove everything, for good: the stream is gone."""
+        """Remove everything, for good: the stream is gone. `close_retired` closes the files."""
         with self._translated(), contextlib.suppress(FileNotFoundError, NotFound), self._locked():
             for path in self.path.iterdir():
                 path.unlink(missing_ok=True)
@@ -151,10 +153,12 @@ class HotFolder:
         """Close the files that are gone; where nobody reads."""
         retired, self.retired = self.retired, []
         for file in retired:
-            os.close(file.fd)
+            # Nothing is written through it any more that could be lost.
+            with contextlib.suppress(OSError):
+                os.close(file.fd)
 
     def close(self) -> None:
-        """Let go of everything; the files are to be closed yet."""
+        """Let go of everything; `close_retired` closes the files."""
         self._retire()
         self._let_go()
 

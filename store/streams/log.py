@@ -34,7 +34,9 @@ class HotLog:
         self._now_ns = now_ns
         self._commits = Commits(self._write)
         self._pinned = 0
+        self._asking = 0
         self._gone = False
+        self._last: int | None = None
 
     async def open(self, first: Callable[[], Awaitable[Head]]) -> None:
         """Find what there is. `first` tells where a stream without a log goes on."""
@@ -56,7 +58,7 @@ class HotLog:
     @property
     def is_used(self) -> bool:
         """Whether anything goes on here."""
-        return bool(self.waiters or self._commits.pending or self._pinned or self._lane.busy)
+        return bool(self.waiters or self._commits.pending or self._pinned or self._asking)
 
     @property
     def base(self) -> int:
@@ -182,19 +184,30 @@ class HotLog:
         """What a call to the folder returns, once its thread has ended: whoever asked may be cancelled
         meanwhile, as a socket is whose client goes away, and the thread works on all the same."""
         future = Kept[T](loop=asyncio.get_running_loop())
-        self._lane.put(partial(call, *args, **kwargs), partial(self._ended, partial(settle, future)))
-        return await to_its_end(future, _warn)
+        self._asking += 1
+        try:
+            self._lane.put(partial(call, *args, **kwargs), partial(self._ended, partial(settle, future)))
+            return await to_its_end(future, _warn)
+        finally:
+            self._asking -= 1
 
     def _ended(self, told: Told, result: Any, error: BaseException | None) -> None:
         """Make known what a thread has done, also where who asked for it is gone: nobody looks again."""
-        self._gone = self._gone or isinstance(error, NotFound) or not self._folder.files
-        self._tidy()
-        self.waiters.wake()
-        told(result, error)
+        try:
+            files = self._folder.files
+            self._gone = self._gone or isinstance(error, NotFound) or not files
+            if self._gone or files[-1].last != self._last:
+                self._last = files[-1].last if files else None
+                self.waiters.wake()
+            self._tidy()
+        finally:
+            told(result, error)
 
     def _closed(self, told: Told, result: Any, error: BaseException | None) -> None:
-        self._folder.close_retired()
-        told(result, error)
+        try:
+            self._folder.close_retired()
+        finally:
+            told(result, error)
 
     def _tidy(self) -> None:
         """Close what is gone, while no thread is at the folder."""

@@ -105,9 +105,9 @@ class Streams:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for each in self._open.values():
+        while self._open:
+            _, each = self._open.popitem()
             await each.log.close()
-        self._open.clear()
         await self._threads.close()
 
     def backlog(self) -> tuple[int, int]:
@@ -322,8 +322,9 @@ class Streams:
     async def _close_idle(self) -> None:
         idle = [key for key, each in self._open.items() if not each.log.is_used]
         for key in idle[: max(0, len(self._open) - IDLE)]:
-            each = self._open.pop(key)
-            await each.log.close()
+            # Closing one takes a while, in which another may have come into use.
+            if key in self._open and not self._open[key].log.is_used:
+                await self._open.pop(key).log.close()
 
     async def _scan(self) -> None:
         """Take care of what dead processes left, and of streams whose flow has gone."""

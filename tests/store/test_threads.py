@@ -7,10 +7,11 @@ import contextlib
 import threading
 import weakref
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
-from store.threads import Closed, Crew, Late, Threads, to_its_end
+from store.threads import Closed, Crew, Lane, Late, Threads, to_its_end
 
 
 async def test_a_call_gives_what_it_returns_or_raises() -> None:
@@ -161,6 +162,59 @@ async def test_an_idle_crew_keeps_nothing_of_its_last_call(call: Callable[[Thing
     gone = await ask()
     # The thread may be on its way to its next call yet.
     assert await asyncio.to_thread(gone.wait, 30)
+    await crew.close()
+
+
+async def test_a_lane_makes_one_call_after_the_other_and_tells_of_each_before_the_next() -> None:
+    crew, seen = Crew(3, "test"), list[str]()
+    lane = Lane(crew.tell)
+
+    def call(name: str) -> str:
+        seen.append(f"{name} made")
+        if name == "b":
+            raise KeyError
+        return name
+
+    def told(result: str | None, error: BaseException | None) -> None:
+        seen.append(f"{result} told" if error is None else type(error).__name__)
+        if result == "c":
+            lane.put(partial(call, "d"), told)
+            assert seen[-1] == "c told"
+
+    for name in "abc":
+        lane.put(partial(call, name), told)
+    while lane.busy:
+        await asyncio.sleep(0)
+    assert seen == ["a made", "a told", "b made", "KeyError", "c made", "c told", "d made", "d told"]
+    await crew.close()
+
+
+async def test_a_lane_tells_all_who_wait_that_its_crew_has_closed() -> None:
+    crew, go, told = Crew(1, "test"), threading.Event(), list[BaseException | None]()
+    lane = Lane(crew.tell)
+    for _ in range(1500):
+        lane.put(lambda: go.wait(30), lambda result, error: told.append(error))
+    closing = asyncio.create_task(crew.close())
+    await asyncio.sleep(0)
+    go.set()
+    await closing
+    while lane.busy:
+        await asyncio.sleep(0)
+    assert len(told) == 1500 and told[0] is None and {type(error) for error in told[1:]} == {Closed}
+
+
+async def test_a_crew_goes_on_after_a_thread_that_could_not_be_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    crew = Crew(2, "test")
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        with pytest.raises(RuntimeError):
+            crew.run(divmod, 7, 2)
+    assert await crew.run(divmod, 7, 2) == (3, 1)
     await crew.close()
 
 

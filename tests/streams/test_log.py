@@ -27,10 +27,11 @@ WAIT_S = 30
 
 class Stage:
     """The threads of a log. `told`: what was asked of them and what has ended. Calls of the name in `held`
-    wait for `go`, and set `began`."""
+    wait for `go`, and set `began`. `exhausted`: no thread can be had."""
 
     def __init__(self) -> None:
         self.crew = Crew(2, "test")
+        self.exhausted = False
         self.told: list[str] = []
         self.held: str | None = None
         self.began = threading.Event()
@@ -39,6 +40,8 @@ class Stage:
     def tell(self, call: Callable[[], Any], told: Told) -> None:
         """As `Crew.tell`."""
         self.told.append(f"{_name(call)} asked")
+        if self.exhausted:
+            raise RuntimeError("can't start new thread")
         self.crew.tell(partial(self._made, call), told)
 
     def _made(self, call: Callable[[], Any]) -> Any:
@@ -248,6 +251,74 @@ async def test_a_fault_while_writing_is_told_to_who_pushes_and_the_next_is_taken
     assert "ZeroDivisionError" in caplog.text
     await log.submit(entries_of([b"ours"]))
     assert await entries_in(log) == [b"theirs", b"ours"]
+
+
+async def test_where_no_thread_can_be_had_who_pushes_is_told_and_the_next_is_taken(
+    log: HotLog, stage: Stage
+) -> None:
+    stage.exhausted = True
+    found = [log.submit(entries_of([b"a"])), log.submit(entries_of([b"b"]))]
+    outcomes = await asyncio.gather(*found, log.rotate(0), return_exceptions=True)
+    assert [type(error) for error in outcomes] == [Unavailable, Unavailable, RuntimeError]
+    stage.exhausted = False
+    await log.submit(entries_of([b"ours"]))
+    assert await entries_in(log) == [b"theirs", b"ours"] and not log.is_used
+
+
+async def test_who_pushes_is_told_though_tidying_up_fails(
+    log: HotLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: HotFolder) -> None:
+        raise OSError
+
+    faults: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context["exception"]))
+    with monkeypatch.context() as patch:
+        patch.setattr(HotFolder, "close_retired", fail)
+        await log.submit(entries_of([b"a"]))
+        await log.submit(entries_of([b"b"]))
+    assert await entries_in(log) == [b"theirs", b"a", b"b"]
+    assert [type(error) for error in faults] == [OSError, OSError]
+
+
+async def test_a_file_that_another_process_dropped_is_closed_once(log: HotLog) -> None:
+    await log.submit(entries_of([b"ours"]))
+    assert await log.rotate(0)
+    first, last = log.files
+    with log.sealing():
+        first.path.unlink()
+        await log.refresh()
+        assert log.files == (last,)
+        await log.drop([first])
+        assert log._folder.retired == [first]
+    with pytest.raises(OSError):
+        os.fstat(first.fd)
+
+
+async def test_only_what_is_new_wakes_those_who_wait(log: HotLog) -> None:
+    with log.waiters.waiting() as woken:
+        await log.refresh()
+        assert woken.is_set()
+        woken.clear()
+        assert await log.rotate(0)
+        await log.drop(log.files[:-1])
+        assert not woken.is_set()
+        await log.submit(entries_of([b"ours"]))
+        assert woken.is_set()
+        woken.clear()
+        await log.remove()
+        assert woken.is_set()
+
+
+async def test_a_log_is_in_use_until_whoever_asked_has_gone_on(log: HotLog, stage: Stage) -> None:
+    stage.held = "refresh"
+    refresh = asyncio.create_task(log.refresh())
+    await stage.begun()
+    stage.go.set()
+    while not refresh.done():
+        assert log.is_used
+        await asyncio.sleep(0)
+    assert not log.is_used
 
 
 async def test_a_failure_that_nobody_waits_for_any_more_is_logged(

@@ -257,6 +257,46 @@ async def test_the_log_of_a_flow_that_has_gone_goes_too(house: House) -> None:
     await streams.stop()
 
 
+async def test_a_log_that_comes_into_use_while_others_are_closed_stays_open(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.streams.streams.IDLE", 0)
+    streams, found = await house.process(), []
+    for name in ("one", "other"):
+        await put(Anyone(house.tams.store), name, Wish(), merge=False)
+        found.append(await streams.find(name))
+        await streams.append(found[-1], entries_of([b"1"]))
+    closing = asyncio.create_task(streams._close_idle())
+    await asyncio.sleep(0)
+    async with streams.waiting(found[1:]) as woken:
+        await closing
+        assert list(streams._open) == [found[1].key]
+        woken.clear()
+        await streams.append(found[1], entries_of([b"2"]))
+        assert woken.is_set()
+
+
+async def test_a_stop_closes_all_logs_though_another_is_being_opened(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    streams, closed = await house.process(), list[HotLog]()
+    await put(Anyone(house.tams.store), "late", Wish(), merge=False)
+    late = await streams.find("late")
+    await house.pushed(streams, b"1")
+    opening = asyncio.create_task(streams.append(late, entries_of([b"1"])))
+    close = HotLog.close
+
+    async def close_late(log: HotLog) -> None:
+        closed.append(log)
+        await asyncio.wait([opening])
+        await close(log)
+
+    monkeypatch.setattr(HotLog, "close", close_late)
+    await streams.stop()
+    assert len(await opening) == 1 and len(closed) == 2
+    assert not any(log.files for log in closed)
+
+
 async def test_a_foreign_segment_in_the_way_loses_nothing(house: House) -> None:
     streams = await house.process()
     entries = await house.pushed(streams, *(b"%d" % number for number in range(6)))
