@@ -43,7 +43,7 @@ class Request:
     owner: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Facts:
     """What deciding about an answer needs, of the same snapshot as the answer.
 

@@ -19,11 +19,13 @@ class _Generation:
     def __init__(self, app: App, stack: AsyncExitStack) -> None:
         self.app = app
         self._stack = stack
+        # Asking for it is a system call in Python 3.11.
+        self._loop = asyncio.get_running_loop()
         self._busy: set[asyncio.Task[object]] = set()
-        self._idle = asyncio.Event()
+        self._idle: asyncio.Event | None = None
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._loop)
         if task is None:
             raise RuntimeError("requests are served by tasks")
         self._busy.add(task)
@@ -31,13 +33,13 @@ class _Generation:
             await self.app(scope, receive, send)
         finally:
             self._busy.discard(task)
-            if not self._busy:
+            if self._idle is not None and not self._busy:
                 self._idle.set()
 
     async def close(self, grace_s: float) -> None:
         """End: what is under way may take so long, then it is cut off."""
-        self._idle.clear()
         if self._busy:
+            self._idle = asyncio.Event()
             try:
                 async with asyncio.timeout(grace_s):
                     await self._idle.wait()
