@@ -89,7 +89,7 @@ def _run(
     sockets: tuple[list[socket.socket], list[socket.socket]],
 ) -> int:
     first = [settings]
-    _collect_less()
+    collect_less()
 
     @asynccontextmanager
     async def opening() -> AsyncIterator[App]:
@@ -114,7 +114,7 @@ def _run(
     return 0 if running.started else STARTUP_FAILURE
 
 
-def _collect_less() -> None:
+def collect_less() -> None:
     """Let the collector of garbage pass over the code, and look at the rest less often: what requests make
     goes by itself, and searching what is kept of it for cycles was a fifth of the time of a large page."""
     gc.freeze()

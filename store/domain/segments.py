@@ -72,7 +72,7 @@ def _with_version(instance: Instance, stats: Mapping[str, Stat]) -> Instance:
     stat = stats.get(instance.backend_id)
     if stat is None or stat.version == instance.version:
         return instance
-    return instance._replace(version=stat.version)
+    return Instance(instance.backend_id, instance.key, instance.content_type, stat.version, instance.complete)
 
 
 async def writable_flow(metadata: Metadata, flow_id: str) -> tuple[Row, Document]:
@@ -252,9 +252,9 @@ def judge(
 
     `created_ns`: for an object that the segment brings with it; never before the flow was created.
     """
-    if new.object_id in pins.missing or new.init_object_id in pins.missing:
+    if pins.missing and (new.object_id in pins.missing or new.init_object_id in pins.missing):
         return BadRequest("The bytes of the object have not been uploaded.")
-    new_init = _judge_init(flow_id, new, init, pins)
+    new_init = None if new.init_object_id is None else _judge_init(flow_id, new, init, pins)
     if isinstance(new_init, Error):
         return new_init
     if obj is None:
@@ -274,9 +274,8 @@ def judge(
 def _judge_init(
     flow_id: str, new: NewSegment, init: ObjectRow | None, pins: Pins
 ) -> ObjectRow | Error | None:
-    """The init object as it is to be; None where nothing about it changes (rules 39, 41)."""
-    if new.init_object_id is None:
-        return None
+    """The init object that the segment names as it is to be; None where nothing about it changes (rules
+    39, 41)."""
     if init is None:
         return BadRequest(UNKNOWN_OBJECT)
     if init.role is Role.MEDIA:
@@ -292,14 +291,19 @@ def _judge_init(
 def _registered(new: NewSegment, obj: ObjectRow, pins: Pins) -> ObjectRow:
     """The object after its first registration (rule 36)."""
     instances, size_bytes = pins.frozen(obj)
-    return obj._replace(
-        role=Role.MEDIA,
-        instances=instances,
-        urls=(*obj.urls, *new.urls),
-        timerange=new.object_timerange or _timerange_of_object(new),
-        key_frame_count=new.key_frame_count,
-        init_object_id=new.init_object_id,
-        size_bytes=size_bytes,
+    # By the thousand in one transaction: `_replace` takes twice the time.
+    return ObjectRow(
+        obj.id,
+        Role.MEDIA,
+        obj.flow_id,
+        obj.created_ns,
+        instances,
+        (*obj.urls, *new.urls),
+        new.object_timerange or _timerange_of_object(new),
+        new.key_frame_count,
+        new.init_object_id,
+        size_bytes,
+        obj.version,
     )
 
 

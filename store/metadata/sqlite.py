@@ -43,7 +43,7 @@ from store.metadata.rows import (
     SegmentPage,
     StoredEvent,
 )
-from store.metadata.sqlite_objects import Held
+from store.metadata.sqlite_objects import Cache, Held
 from store.metadata.sqlite_reader import Readers
 from store.metadata.sqlite_schema import VERSION, prepare
 from store.metadata.sqlite_writer import Writer, translated
@@ -80,7 +80,7 @@ class Sqlite:
         self._path = path
         self._readers = Readers(path)
         self._writer = Writer(path)
-        self._objects = sqlite_objects.Cache()
+        self._objects = Cache()
         self._seen = sqlite_page.Seen()
         self._listeners: list[Callable[[], None]] = []
 
@@ -131,7 +131,7 @@ class Sqlite:
 
     async def add_segments(self, request: AddSegments) -> list[Error | None]:
         """Register segments; one entry per segment, None where it was written."""
-        results = await self._writer.run(lambda connection: _add(connection, request))
+        results = await self._writer.run(lambda connection: _add(connection, request, self._objects))
         self._tell()
         return results
 
@@ -146,7 +146,10 @@ class Sqlite:
         wanted = list(dict.fromkeys(ids))
         read = self._readers.short if len(wanted) <= MANY_IDS else self._readers.long
         held = await read(lambda connection: sqlite_objects.load(connection, wanted))
-        return {id: each.row for id, each in held.items()}
+        rows = {id: each.row for id, each in held.items()}
+        # Whoever is about to register them reads them first.
+        self._objects.keep(rows.values())
+        return rows
 
     async def object_page(self, object_id: str, flows: Query, after: str | None) -> ObjectPage | None:
         """An object with a page of the flows that refer to it."""
@@ -349,12 +352,12 @@ def _touch(connection: sqlite3.Connection, flow: Row, now_ns: int) -> Row:
     return flow._replace(segments_updated_ns=now_ns)
 
 
-def _add(connection: sqlite3.Connection, request: AddSegments) -> list[Error | None]:
+def _add(connection: sqlite3.Connection, request: AddSegments, cache: Cache) -> list[Error | None]:
     flow = _flow(connection, request.flow_id, request.flow_version)
     sqlite_rows.check(connection, request.expect)
     if not request.segments:
         return []
-    registrar, known = sqlite_segments.registrar(connection, request)
+    registrar, known = sqlite_segments.registrar(connection, request, cache)
     results = [registrar.register(segment) for segment in request.segments]
     if not registrar.accepted:
         return results

@@ -14,7 +14,17 @@ from store.metadata.query import SegmentQuery
 from store.metadata.registrar import Registrar
 from store.metadata.rows import DeletedSegments, NewSegment, ObjectRow, Row, SegmentPage
 from store.metadata.sqlite_insert import insert_rows
-from store.metadata.sqlite_objects import NUL, OBJECT, Cache, Held, Uses, count_uses, json_array, load
+from store.metadata.sqlite_objects import (
+    NUL,
+    OBJECT,
+    Cache,
+    Held,
+    Uses,
+    count_uses,
+    json_array,
+    load,
+    load_known,
+)
 from store.timerange import MAX_NS, MIN_NS, TimeRange
 
 DROP_CHUNK: Final = 5_000
@@ -114,25 +124,27 @@ def _by_id(connection: sqlite3.Connection, ids: Set[str | None]) -> dict[str, Ob
     return {id: each.row for id, each in load(connection, wanted).items()} if wanted else {}
 
 
-def registrar(connection: sqlite3.Connection, request: AddSegments) -> tuple[Registrar, dict[str, Held]]:
+def registrar(
+    connection: sqlite3.Connection, request: AddSegments, cache: Cache
+) -> tuple[Registrar, dict[str, Held]]:
     """What decides about a request, and all the objects that it names, loaded at once."""
     segments = request.segments
     # In their order, in which objects of one upload mostly lie.
     named = dict.fromkeys(s.object_id for s in segments)
     named |= dict.fromkeys(s.init_object_id for s in segments if s.init_object_id)
-    held = load(connection, named)
+    held = load_known(connection, named, cache)
     inits = {each.row.init_object_id for each in held.values() if each.row.init_object_id} - named.keys()
     if inits:
-        held |= load(connection, inits)
+        held |= load_known(connection, inits, cache)
     start, stop = min(s.start_ns for s in segments), max(s.stop_ns for s in segments)
     clear = not occupied(connection, request.flow_id, start, stop)
     objects = {id: each.row for id, each in held.items()}
 
     def taken(start_ns: int, stop_ns: int) -> bool:
-        return not clear and occupied(connection, request.flow_id, start_ns, stop_ns)
+        return occupied(connection, request.flow_id, start_ns, stop_ns)
 
     judge = _storable(request.judge) if NUL in "".join(named) else request.judge
-    return Registrar(judge, objects, taken), held
+    return Registrar(judge, objects, None if clear else taken), held
 
 
 def uses(flow_id: str, registrar: Registrar, numbers: Mapping[str, int]) -> dict[tuple[int, str], int]:

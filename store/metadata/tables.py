@@ -114,8 +114,9 @@ def object_document(row: ObjectRow) -> bytes:
     """What of an object no query asks for."""
     return orjson.dumps(
         (
-            [(i.backend_id, i.key, i.content_type, i.version, i.complete) for i in row.instances],
-            [(u.url, u.label) for u in row.urls],
+            # Plain tuples of their fields, in order, as `objects_of` reads them.
+            [instance[:] for instance in row.instances],
+            [url[:] for url in row.urls],
             row.timerange,
             row.key_frame_count,
             row.size_bytes,

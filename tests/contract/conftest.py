@@ -27,6 +27,14 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
+@pytest.fixture
+async def database(folder: Path) -> AsyncIterator[Database]:
+    """One of SQLite."""
+    opened = Database("sqlite", folder)
+    yield opened
+    await opened.close()
+
+
 @pytest.fixture(scope="session")
 def clusters() -> Iterator[Callable[[str], str]]:
     """Starts an emulated VAST cluster of a version when it is first asked for: where it is, and its keys."""

@@ -1,12 +1,9 @@
-"""What only SQLite's implementation promises: cost that does not grow, one commit for many, recovery."""
+"""What only SQLite's implementation promises: costs that do not grow with what there is, and what it opens."""
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
-import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,19 +14,14 @@ from store import errors
 from store.metadata import (
     sqlite_objects,
     sqlite_page,
-    sqlite_reader,
-    sqlite_rows,
     sqlite_scan,
     sqlite_segments,
-    sqlite_writer,
 )
 from store.metadata.query import Position, Query, SegmentQuery, Sort
-from store.metadata.rows import Change, Event, Kind, Ref, Row
-from store.metadata.sqlite import Sqlite, open_sqlite
-from store.metadata.sqlite_insert import insert_rows
+from store.metadata.rows import Change, Kind
+from store.metadata.sqlite import open_sqlite
 from store.metadata.sqlite_objects import Cache
 from store.metadata.sqlite_schema import VERSION, connect
-from store.metadata.survey import Subject
 from store.timerange import TimeRange
 from store.view import View
 from tests.contract.metadata_listings import Stored, check_listing, fill, libraries, queries
@@ -51,13 +43,6 @@ SMALLEST = {
     sqlite_page: {"SMALL": 1, "PATIENCE": 3, "COUNTED": 4, "SETS": 2},
     sqlite_scan: {"FEW": 1, "LARGEST": 2},
 }
-
-
-@pytest.fixture
-async def database(folder: Path) -> AsyncIterator[Database]:
-    opened = Database("sqlite", folder)
-    yield opened
-    await opened.close()
 
 
 @settings(
@@ -281,298 +266,3 @@ async def test_what_is_no_database_is_unavailable(tmp_path: Path) -> None:
         await open_sqlite(path)
     with pytest.raises(errors.Unavailable):
         await open_sqlite(tmp_path / "absent" / "m.db")
-
-
-async def _on_writer(store: Sqlite, work: Callable[[sqlite3.Connection], object]) -> object:
-    return await store._writer.run(work)
-
-
-async def test_writes_that_wait_share_a_commit_and_fail_alone(database: Database) -> None:
-    store = await database.fresh()
-    statements: list[str] = []
-    await _on_writer(store, lambda c: c.set_trace_callback(statements.append))
-    queued = threading.Event()
-    first = asyncio.ensure_future(_on_writer(store, lambda c: queued.wait(60)))
-    writes = [
-        asyncio.ensure_future(
-            store.write(Change(puts=(put(flow(f"f{n}")),), unchanged={Ref(Kind.FLOW, "x"): n % 4 == 3}))
-        )
-        for n in range(64)
-    ]
-    await asyncio.sleep(0)
-    queued.set()
-    await first
-    results = await asyncio.gather(*writes, return_exceptions=True)
-    await _on_writer(store, lambda c: c.set_trace_callback(None))
-    assert [result is None for result in results] == [n % 4 != 3 for n in range(64)]
-    assert len(await store.rows([Ref(Kind.FLOW, f"f{n}") for n in range(64)])) == 48
-    assert 1 <= statements.count("COMMIT") <= 3
-
-
-async def test_a_write_that_fails_alone_leaves_nothing(database: Database) -> None:
-    store = await database.fresh()
-
-    def work(connection: sqlite3.Connection) -> None:
-        insert_rows(connection, "leases", [("first", "me", 1), ("second", "me", 1)])
-        insert_rows(
-            connection, "leases", [*((f"lease {n}", "me", n) for n in range(100)), ("second", "me", 1)]
-        )
-
-    with pytest.raises(errors.Unavailable):
-        await _on_writer(store, work)
-    assert await _on_writer(store, lambda c: c.execute("SELECT * FROM leases").fetchall()) == []
-    assert (await new_flow(store)).id == "flow"
-
-
-@pytest.mark.parametrize(("count", "most"), [(1, 11), (1_000, 90)])
-async def test_segments_are_written_with_few_statements(database: Database, count: int, most: int) -> None:
-    store = await database.fresh()
-    row = await new_flow(store)
-    statements: list[str] = []
-    await _on_writer(store, lambda c: c.set_trace_callback(statements.append))
-    results = await store.add_segments(adding(row, *(segment(f"o{n}", n, n + 1) for n in range(count))))
-    await _on_writer(store, lambda c: c.set_trace_callback(None))
-    assert results == [None] * count
-    written = statements[statements.index("BEGIN IMMEDIATE") : statements.index("COMMIT", 1) + 1]
-    assert len(written) <= most, written
-    page = await store.segments(SegmentQuery("flow", count))
-    assert [each.object.id for each in page.rows] == [f"o{n}" for n in range(count)]
-
-
-async def test_without_space_reads_go_on_and_small_writes_recover(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def narrow(path: Path, *, busy_s: float) -> sqlite3.Connection:
-        connection = connect(path, busy_s=busy_s)
-        connection.execute("PRAGMA max_page_count = 100")
-        return connection
-
-    monkeypatch.setattr(sqlite_writer, "connect", narrow)
-    store = await database.fresh()
-    await new_flow(store)
-    large = store.write(Change(puts=(put(flow("large", description="x" * 1_000_000)),)))
-    results = await asyncio.gather(
-        put_all(store, [put(flow("before"))]),
-        large,
-        put_all(store, [put(flow("after"))]),
-        return_exceptions=True,
-    )
-    assert [type(result) for result in results] == [type(None), errors.Full, type(None)]
-    found = await store.rows([Ref(Kind.FLOW, id) for id in ("flow", "before", "large", "after")])
-    assert {ref.id for ref in found} == {"flow", "before", "after"}
-
-
-async def test_a_database_locked_by_another_process_is_unavailable_until_it_is_free(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sqlite_writer, "BUSY_S", 0.01)
-    store = await database.fresh()
-    other = connect(Path(database.place.partition(":")[2]), busy_s=0)
-    other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(errors.Unavailable):
-        await new_flow(store)
-    assert await store.rows([Ref(Kind.FLOW, "flow")]) == {}
-    other.execute("ROLLBACK")
-    other.close()
-    assert (await new_flow(store)).id == "flow"
-
-
-async def test_a_writer_whose_connection_breaks_gets_another(database: Database) -> None:
-    store = await database.fresh()
-    with pytest.raises(errors.Unavailable):
-        await _on_writer(store, lambda c: c.close())
-    assert (await new_flow(store)).id == "flow"
-
-
-async def test_reads_of_one_turn_of_the_loop_are_of_one_state(database: Database) -> None:
-    store = await database.fresh()
-    first, second = await new_flow(store, "first"), await new_flow(store, "second")
-    await asyncio.sleep(0)
-    assert await get(store, "first") == first
-    elsewhere = sqlite3.connect(database.place.removeprefix("sqlite:"), isolation_level=None)
-    elsewhere.execute("DELETE FROM resources WHERE id IN ('first', 'second')")
-    elsewhere.close()
-
-    assert (await store.rows([first.ref, second.ref])).keys() == {first.ref, second.ref}
-    await asyncio.sleep(0)
-    assert await store.rows([first.ref, second.ref]) == {}
-
-
-async def test_a_log_that_readers_kept_long_is_shortened_when_they_leave(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sqlite_writer, "LOG_BYTES", 64 << 10)
-    monkeypatch.setattr(sqlite_writer, "PATIENCE_MS", 1)
-    monkeypatch.setattr(sqlite_writer, "PAUSE_S", 0.0)
-    store = await database.fresh()
-    path = Path(database.place.removeprefix("sqlite:"))
-    log = path.with_name(f"{path.name}-wal")
-    reader = sqlite3.connect(path, isolation_level=None)
-    reader.execute("BEGIN")
-    reader.execute("SELECT count(*) FROM resources").fetchone()
-    for number in range(40):
-        await new_flow(store, f"{number}")
-    long_bytes = log.stat().st_size
-    assert long_bytes > 4 * sqlite_writer.LOG_BYTES
-
-    reader.close()
-    monkeypatch.setattr(sqlite_writer, "PATIENCE_MS", 10_000)
-    # After the second, the log has no more than the second wrote.
-    for name in ("one", "another"):
-        await new_flow(store, name)
-    assert log.stat().st_size < long_bytes / 2
-    assert len((await store.page(Query(Kind.FLOW, None, 100)))[0]) == 42
-
-
-@pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The ids of the rows that the database was asked for, one by one, from now on."""
-    found: list[str] = []
-    plain = sqlite_rows.get
-
-    def noted(connection: sqlite3.Connection, ref: Ref) -> Row | None:
-        found.append(ref.id)
-        return plain(connection, ref)
-
-    monkeypatch.setattr(sqlite_rows, "get", noted)
-    return found
-
-
-async def test_what_is_asked_again_is_read_again_only_after_a_commit(
-    database: Database, asked: list[str]
-) -> None:
-    store = await database.fresh()
-    await new_flow(store, "one")
-    asked.clear()
-    elsewhere = sqlite3.connect(database.place.removeprefix("sqlite:"), isolation_level=None)
-    for _ in range(3):
-        for _ in range(4):
-            await asyncio.sleep(0)
-            found = await store.row(Ref(Kind.FLOW, "one"), None)
-            assert found is not None
-            assert elsewhere.execute("SELECT document FROM resources").fetchall() == [(found.document,)]
-            assert await store.row(Ref(Kind.FLOW, "none"), None) is None
-        elsewhere.execute("UPDATE resources SET document = CAST(document || ' ' AS BLOB)")
-    elsewhere.close()
-    assert asked == ["one", "none"] * 3
-
-    await put_all(store, [put(flow("none"))])
-    assert await store.row(Ref(Kind.FLOW, "none"), None) is not None
-
-
-async def test_what_was_kept_costs_one_statement_a_turn(database: Database) -> None:
-    store = await database.fresh()
-    one = await new_flow(store, "one")
-    assert await store.row(one.ref, None) == one
-    await asyncio.sleep(0)
-    statements: list[str] = []
-    reader = store._readers._mine(sqlite_reader.BUDGET)  # type: ignore[attr-defined]
-    reader.connection.set_trace_callback(statements.append)
-    for _ in range(2):
-        for _ in range(3):
-            assert await store.row(one.ref, None) == one
-        await asyncio.sleep(0)
-    assert statements == ["PRAGMA data_version"] * 2
-
-
-async def test_within_a_turn_what_was_kept_is_no_older_than_what_was_read(
-    database: Database, asked: list[str]
-) -> None:
-    store = await database.fresh()
-    one, other = await new_flow(store, "one"), await new_flow(store, "other")
-    assert await store.row(one.ref, None) == one
-    await asyncio.sleep(0)
-    asked.clear()
-
-    assert await store.row(one.ref, None) == one
-    assert asked == []
-    elsewhere = sqlite3.connect(database.place.removeprefix("sqlite:"), isolation_level=None)
-    elsewhere.execute("DELETE FROM resources WHERE id IN ('one', 'other')")
-    elsewhere.close()
-    assert await store.row(other.ref, None) is None
-    assert await store.row(one.ref, None) is None
-    assert asked == ["other", "one"]
-
-
-async def test_what_one_view_has_read_is_no_quicker_for_another(database: Database, asked: list[str]) -> None:
-    store = await database.fresh()
-    await new_flow(store, "one", "a")
-    for asking in (view("a"), view("b")):
-        for expected in (["one"], []):
-            asked.clear()
-            assert await store.row(Ref(Kind.FLOW, "one"), asking) is not None
-            assert asked == expected
-
-
-async def test_results_that_are_kept_are_bounded(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_reader, "KEPT", 4)
-    store = await database.fresh()
-    await put_all(store, [put(flow("long", description="x" * 5_000)), *(put(flow(f"{n}")) for n in range(9))])
-    reader = store._readers._mine(sqlite_reader.BUDGET)  # type: ignore[attr-defined]
-    await store.row(Ref(Kind.FLOW, "0"), None)
-    assert (Ref(Kind.FLOW, "0"), None) in reader._kept
-    for number in range(9):
-        for name in (f"{number}", "long"):
-            await store.row(Ref(Kind.FLOW, name), None)
-        assert len(reader._kept) <= 4
-        assert (Ref(Kind.FLOW, "long"), None) not in reader._kept
-
-
-async def test_a_write_is_seen_by_reads_that_come_after_it(database: Database) -> None:
-    store = await database.fresh()
-
-    async def write_and_read(name: str) -> bool:
-        assert await store.rows([Ref(Kind.FLOW, name)]) == {}
-        return (await new_flow(store, name)).id == name
-
-    for turn in range(20):
-        names = [f"{turn}-{number}" for number in range(8)]
-        assert all(await asyncio.gather(*(write_and_read(name) for name in names)))
-
-
-async def test_a_read_over_budget_is_answered_by_a_thread(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sqlite_reader, "BUDGET", 0)
-    store = await database.fresh()
-    await put_all(store, [put(flow(f"f{n:04}", "a")) for n in range(1_000)])
-    threads: list[object] = []
-    long = sqlite_reader.Readers.long
-
-    async def counted(self: sqlite_reader.Readers, work: Callable[[sqlite3.Connection], object]) -> object:
-        threads.append(work)
-        return await long(self, work)
-
-    monkeypatch.setattr(sqlite_reader.Readers, "long", counted)
-    rows, more = await store.page(Query(Kind.FLOW, view("a"), 900))
-    assert (len(rows), more, len(threads)) == (900, True, 1)
-    assert (await get(store, "f0001")).id == "f0001"
-    assert len(threads) == 1
-
-
-async def test_concurrent_long_reads_do_not_mix(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_reader, "BUDGET", 0)
-    store = await database.fresh()
-    await put_all(store, [put(flow(f"f{n:04}", f"c{n % 4}")) for n in range(1_000)])
-    pages = await asyncio.gather(*(store.page(Query(Kind.FLOW, view(f"c{n % 4}"), 200)) for n in range(16)))
-    for number, (rows, _) in enumerate(pages):
-        assert [row.id for row in rows] == [f"f{n:04}" for n in range(number % 4, 800, 4)]
-
-
-async def test_a_value_beyond_what_is_stored_is_the_clients_fault_and_a_mistake_of_ours_is_not(
-    database: Database,
-) -> None:
-    store = await database.fresh()
-
-    def announce(body: object) -> Callable[..., Sequence[object]]:
-        return lambda flow, added: [Event("t", 0, {"value": body}, frozenset())]
-
-    row = await new_flow(store)
-    for value in (2**70, "\ud800"):
-        with pytest.raises(errors.BadRequest):
-            request = replace(adding(row, segment("o", 0, 1)), announce=announce(value))  # type: ignore[arg-type]
-            await store.add_segments(request)
-    with pytest.raises(TypeError):
-        await store.add_segments(replace(adding(row, segment("o", 0, 1)), announce=announce(object())))  # type: ignore[arg-type]
-    with pytest.raises(TypeError):
-        await store.survey(Subject.USES, lambda found: len(None))  # type: ignore[arg-type]
