@@ -81,7 +81,7 @@ class Cache:
     def _with(
         self, known: dict[int, ObjectRow], rows: Iterable[ObjectRow], wanted: Iterable[int]
     ) -> dict[int, ObjectRow]:
-        fresh = {row.version: row for row in rows}
+        fresh = {row.version: row for row in rows if row.version not in known}
         if len(known) + len(fresh) > CACHED:
             # Others may be reading by what was kept until now.
             self._rows = known = {version: known[version] for version in wanted if version in known}
@@ -125,7 +125,8 @@ def load_known(connection: sqlite3.Connection, ids: Iterable[str], cache: Cache)
     found, unknown, made = {}, [], tuple.__new__
     for id, number, version in connection.execute(_VERSIONS, (json_array(ids),)).fetchall():
         row = cache.get(version)
-        if row is None:
+        # Versions that came from elsewhere are hardly ever the same; who decides by a row makes sure.
+        if row is None or row.id != id:
             unknown.append(id)
         else:
             found[id] = made(Held, (number, row))

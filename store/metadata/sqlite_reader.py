@@ -38,13 +38,11 @@ class _Reader:
         self.connection = connect(path, busy_s=BUSY_S if budget is None else 0)
         self.connection.execute("PRAGMA query_only = ON")
         self._strides = 0
-        self._is_closed = self._has_turn = False
+        self._is_closed = False
         self._kept: dict[Hashable, Any] = {}
         self._kept_of = self._state = -1
         if budget is not None:
             limit = budget
-            # Asking for it is a system call in Python 3.11.
-            self._loop = asyncio.get_running_loop()
 
             def spent() -> bool:
                 self._strides += 1
@@ -61,23 +59,17 @@ class _Reader:
         if not self.connection.in_transaction:
             self._state = -1
             self.connection.execute("BEGIN")
-            self._await_turn()
+            asyncio.get_running_loop().call_soon(self._turn_over)
         return work(self.connection)
 
     def known(self, work: Work[T], key: Hashable, is_small: Callable[[T], bool]) -> T:
         """As `shared`, for what is asked again and again: the result is kept while nobody commits anything to
         the database, which SQLite is asked once a turn. `key` names the question."""
         if self._state < 0:
-            # By itself: most turns read nothing else, and need no snapshot begun and ended for that.
-            self._strides = 0
-            self._ask_state(self.connection)
-            self._await_turn()
+            self.shared(self._ask_state)
         result: T = self._kept.get(key, _UNKNOWN)
         if result is not _UNKNOWN:
             return result
-        if not self.connection.in_transaction:
-            # Somebody may have committed meanwhile.
-            self.shared(self._ask_state)
         result = self.shared(work)
         if is_small(result):
             if len(self._kept) >= KEPT:
@@ -92,13 +84,8 @@ class _Reader:
             self._kept.clear()
             self._kept_of = self._state
 
-    def _await_turn(self) -> None:
-        if not self._has_turn:
-            self._has_turn = True
-            self._loop.call_soon(self._turn_over)
-
     def _turn_over(self) -> None:
-        self._strides, self._state, self._has_turn = 0, -1, False
+        self._strides, self._state = 0, -1
         if not self._is_closed and self.connection.in_transaction:
             self.connection.execute("ROLLBACK")
 

@@ -1,4 +1,4 @@
-"""What only SQLite's implementation promises: costs that do not grow with what there is, and what it opens."""
+"""What only SQLite's implementation promises: costs that do not grow with what there is, what it opens."""
 
 from __future__ import annotations
 

@@ -80,40 +80,6 @@ async def test_what_is_asked_again_is_read_again_only_after_a_commit(
     assert await store.row(Ref(Kind.FLOW, "none"), None) is not None
 
 
-async def test_what_was_kept_costs_one_statement_a_turn(database: Database) -> None:
-    store = await database.fresh()
-    one = await new_flow(store, "one")
-    assert await store.row(one.ref, None) == one
-    await asyncio.sleep(0)
-    statements: list[str] = []
-    reader = store._readers._mine(sqlite_reader.BUDGET)  # type: ignore[attr-defined]
-    reader.connection.set_trace_callback(statements.append)
-    for _ in range(2):
-        for _ in range(3):
-            assert await store.row(one.ref, None) == one
-        await asyncio.sleep(0)
-    assert statements == ["PRAGMA data_version"] * 2
-
-
-async def test_within_a_turn_what_was_kept_is_no_older_than_what_was_read(
-    database: Database, asked: list[str]
-) -> None:
-    store = await database.fresh()
-    one, other = await new_flow(store, "one"), await new_flow(store, "other")
-    assert await store.row(one.ref, None) == one
-    await asyncio.sleep(0)
-    asked.clear()
-
-    assert await store.row(one.ref, None) == one
-    assert asked == []
-    elsewhere = sqlite3.connect(database.place.removeprefix("sqlite:"), isolation_level=None)
-    elsewhere.execute("DELETE FROM resources WHERE id IN ('one', 'other')")
-    elsewhere.close()
-    assert await store.row(other.ref, None) is None
-    assert await store.row(one.ref, None) is None
-    assert asked == ["other", "one"]
-
-
 async def test_what_one_view_has_read_is_no_quicker_for_another(database: Database, asked: list[str]) -> None:
     store = await database.fresh()
     await new_flow(store, "one", "a")

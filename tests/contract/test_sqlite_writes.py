@@ -124,6 +124,22 @@ async def test_objects_that_were_read_are_not_read_again_to_register_them(databa
     }
 
 
+async def test_an_object_is_never_taken_for_another_of_its_version(database: Database) -> None:
+    store = await database.fresh()
+    row = await new_flow(store)
+    await store.allocate([media_object(id) for id in "ab"], row.ref, row.version, None)
+    await _on_writer(store, lambda c: c.execute("UPDATE objects SET version = 9"))
+    await store.objects("a")
+    judged: list[ObjectRow | None] = []
+
+    def judge(new: NewSegment, obj: ObjectRow | None, init: ObjectRow | None) -> Registration | errors.Error:
+        judged.append(obj)
+        return accept(new, obj, init)
+
+    assert await store.add_segments(adding(row, segment("b", 0, 1), judge=judge)) == [None]
+    assert [obj and obj.id for obj in judged] == ["b"]
+
+
 def test_what_is_kept_of_objects_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite_objects, "CACHED", 4)
     cache = Cache()
@@ -133,6 +149,8 @@ def test_what_is_kept_of_objects_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
         assert cache.get(version) is rows[version]
         assert sum(cache.get(each.version) is not None for each in rows) <= 4
     cache.keep(rows[:3])
+    for _ in range(2):
+        cache.keep(rows[8:])
     cache.keep(rows[4:])
     assert [each.version for each in rows if cache.get(each.version)] == [0, 1, 2, 8]
 
