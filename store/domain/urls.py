@@ -88,22 +88,22 @@ class _Place:
     plain_tail: str
 
 
-Written = tuple[bytes, tuple[str, ...]]
-"""The JSON array of an object's URLs, and for each of them that is signed the object's id."""
+Written = tuple[str, bytes, tuple[str, ...]]
+"""An object's id, the JSON array of its URLs, and for each of them that is signed the id again."""
 
 
 class UrlCache:
     """URLs as they were written, for as long as they would be written so again.
 
-    A state of an object is named by its version alone: no two share one. Bounded; forgets the whole of a
-    kind of request when the time of its signatures is over.
+    Bounded; forgets the whole of a kind of request when the time of its signatures is over.
     """
 
     def __init__(self) -> None:
         self._kinds: dict[object, tuple[object, dict[int, Written]]] = {}
 
     def written(self, kind: object, era: object) -> dict[int, Written]:
-        """What was written for this kind of request in this era, by the object's version."""
+        """What was written for this kind of request in this era, by the object's version. Others may have the
+        same: processes that write to one VAST number by their clocks."""
         known = self._kinds.get(kind)
         if known is not None and known[0] == era and len(known[1]) < CACHED_URLS:
             return known[1]
@@ -158,10 +158,13 @@ class UrlWriter:
         if self._none:
             return [b"[]"] * len(objects)
         known, write = self._written.get, self._write
-        found = [known(obj.version) or write(obj) for obj in objects]
+        found = [
+            kept if (kept := known(obj.version)) is not None and kept[0] == obj.id else write(obj)
+            for obj in objects
+        ]
         if self._accesses is not None:
-            self._accesses.add([id for _, signed in found for id in signed])
-        return [written for written, _ in found]
+            self._accesses.add([id for _, _, signed in found for id in signed])
+        return [written for _, written, _ in found]
 
     def _write(self, obj: ObjectRow) -> Written:
         entries: list[str] = []
@@ -180,7 +183,8 @@ class UrlWriter:
                 entries.append(f'{{"url":"{plain}{place.plain_tail}')
         if obj.urls:
             entries += [self._uncontrolled(u) for u in obj.urls if self._wanted.admits_uncontrolled(u.label)]
-        written = self._written[obj.version] = f"[{','.join(entries)}]".encode(), (obj.id,) * signed
+        written = obj.id, f"[{','.join(entries)}]".encode(), (obj.id,) * signed
+        self._written[obj.version] = written
         self.fresh += 1
         return written
 

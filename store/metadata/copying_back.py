@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Final
 
@@ -214,8 +214,22 @@ def _without_init(segments: Section) -> Section:
     return replace(segments, columns=columns, select=select)
 
 
+def _set_apart(file: sqlite3.Connection) -> None:
+    """Give resources, and objects, that share a version new ones: here, what is read is kept by version.
+
+    Processes that write to one VAST number by their clocks, which hardly ever agree, but may.
+    """
+    for table, name in (("resources", "rowid"), ("objects", "number")):
+        place = f"row_number() OVER (PARTITION BY version ORDER BY {name})"
+        sql = f"SELECT {name} FROM (SELECT {name}, {place} place FROM {table}) WHERE place > 1"
+        shared = [found for (found,) in file.execute(sql)]
+        fresh = count(sqlite_rows.next_versions(file, len(shared)))
+        file.executemany(f"UPDATE {table} SET version = ? WHERE {name} = ?", zip(fresh, shared, strict=False))
+
+
 def _clean(file: sqlite3.Connection) -> None:
     with _transaction(file):
+        _set_apart(file)
         file.execute("DROP TABLE copied")
         file.execute("DROP TABLE copied_objects")
     file.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -57,3 +57,14 @@ async def test_requests_that_differ_do_not_share_urls(tams: Tams) -> None:
     ]
     assert len(set(found)) == len(found)
     assert written(UrlFilter(labels=frozenset())) == b"[]"
+
+
+async def test_objects_that_share_a_version_do_not_share_urls(tams: Tams) -> None:
+    """Two proxies number what they write to VAST by their clocks, which hardly ever agree; but they may."""
+    backends, cache = tams.store.backends, UrlCache()
+    other = ROW._replace(id="p", instances=(Instance(LOCAL, "another", "video/mp2t"),))
+    rows, now_s = [ROW, other, ROW], 1_000_000_000
+    alone = [UrlWriter(backends, None, UrlFilter(), now_s).write(row) for row in rows]
+    assert alone[0] != alone[1]
+    for _ in range(2):
+        assert UrlWriter(backends, None, UrlFilter(), now_s, cache).write_all(rows) == alone

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 import time
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from store.metadata.query import Query, SegmentQuery, Sort
 from store.metadata.rows import Change, Delete, Kind, Reference
 from store.metadata.sqlite import Sqlite, open_sqlite
 from store.metadata.vast_predicates import equal
+from store.metadata.vast_tx import Tx
 from store.timerange import ETERNITY, NEVER, TimeRange
 from tests.contract.metadata_support import (
     adding,
@@ -211,6 +214,33 @@ async def test_everything_comes_back_and_goes_on_as_before(
             await back.close()
         with pytest.raises(errors.BadRequest, match="there already"):
             await copy_back(vast.database, path, _silent)
+
+
+async def test_what_shares_a_version_there_has_one_of_its_own_here(tmp_path: Path, emulator: Any) -> None:
+    path = tmp_path / "back.sqlite"
+    async with opened(emulator) as vast:
+        await _fill(vast)
+
+        def share(tx: Tx) -> None:
+            for table in ("objects", "resources"):
+                found = [row_id for (row_id,) in tx.select(table, (), row_ids=True)]
+                tx.update(table, found[:3], {"version": [9, 9, 9]})
+
+        await vast.database.write(share)
+        await copy_back(vast.database, path, _silent)
+        with closing(sqlite3.connect(path)) as file:
+            for table in ("objects", "resources"):
+                sql = f"SELECT count(*), count(DISTINCT version), min(version) FROM {table}"
+                total, apart, least = file.execute(sql).fetchone()
+                assert (total, least) == (apart, 9)
+            (last,) = file.execute("SELECT value FROM counters WHERE name = 'version'").fetchone()
+            assert file.execute("SELECT count(*) FROM objects WHERE version > ?", (last,)).fetchone() == (0,)
+        back = await open_sqlite(path)
+        for n in range(FLOWS):
+            query = SegmentQuery(f"f{n:03}", 100)
+            here, there = [(await store.segments(query)).rows for store in (back, vast)]
+            assert [row.object.id for row in here] == [row.object.id for row in there]
+        await back.close()
 
 
 async def test_coming_back_goes_on_where_it_was_interrupted(
